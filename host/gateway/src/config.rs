@@ -1,0 +1,154 @@
+//! The configuration, as valid types. `raw` reads the file, `build` checks it and reports every problem at once;
+//! a [`Config`] that exists is one that can run (but for what only binding, connecting and compiling can tell).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use tidegate_runtime::{Instances, Isolation, Limits};
+
+/// Everything `tidegate run` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[log]`
+    pub log: Log,
+    /// `[[upstream]]`, in file order.
+    pub upstreams: Vec<Upstream>,
+    /// `[[plugin]]`, in file order.
+    pub plugins: Vec<Plugin>,
+    /// `[[route]]`, in file order.
+    pub routes: Vec<Route>,
+    /// Where compiled plugins are kept between runs; `None` compiles anew at each start.
+    pub cache: Option<PathBuf>,
+}
+
+/// `[server]`: what clients connect to, and how much they may ask for.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `listen`, one address or a list.
+    pub listen: Vec<SocketAddr>,
+    /// `max_connections`: open client connections; further ones wait in the kernel's accept queue.
+    pub max_connections: usize,
+    /// `max_header_bytes`: the head of a request, all fields together.
+    pub max_header_bytes: usize,
+    /// `max_headers`: fields in a request.
+    pub max_headers: usize,
+    /// `header_timeout`: from the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// `idle_timeout`: a connection without a request.
+    pub idle_timeout: Duration,
+    /// `body_timeout`: the longest pause between two pieces of a body, from the client or the upstream.
+    pub body_timeout: Duration,
+}
+
+/// `[admin]`: health, metrics and control.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// `listen`; loopback by default.
+    pub listen: SocketAddr,
+}
+
+/// `[shutdown]`: how the grace period is split. See the ledger for the sum that is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// `grace`: from the signal to the exit.
+    pub grace: Duration,
+    /// `drain_delay`: lame-duck time in which load balancers notice.
+    pub drain_delay: Duration,
+    /// `drain`: for exchanges that have begun.
+    pub drain: Duration,
+    /// `flush`: reserved for writing out logs and the report.
+    pub flush: Duration,
+    /// `min_drain`: no exit before this much time has passed.
+    pub min_drain: Duration,
+    /// `exit_zero`: exit 0 where the code would be 10 to 12.
+    pub exit_zero: bool,
+}
+
+/// `[log]`: what is written to stderr.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `level`: a tracing filter, `info` or `info,tidegate=debug`.
+    pub level: String,
+    /// `format`
+    pub format: LogFormat,
+    /// `access`: one line per exchange.
+    pub access: bool,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// `[[upstream]]`: where requests go.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// `name`
+    pub name: Arc<str>,
+    /// `targets`, tried in turn (round robin).
+    pub targets: Vec<Authority>,
+    /// `connect_timeout`: for a TCP connection.
+    pub connect_timeout: Duration,
+    /// `response_timeout`: from the end of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// `idle_timeout`: how long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// `max_idle`: unused connections kept per target.
+    pub max_idle: usize,
+}
+
+/// `[[plugin]]`: a component and its limits.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    /// `name`
+    pub name: Arc<str>,
+    /// `path`, relative to the config file's folder.
+    pub path: PathBuf,
+    /// `sha256`: 64 hex digits the file must have.
+    pub sha256: Option<String>,
+    /// `instances`
+    pub instances: Instances,
+    /// `isolation`
+    pub isolation: Isolation,
+    /// `on_failure`
+    pub on_failure: OnFailure,
+    /// `[plugin.config]` as JSON.
+    pub config: String,
+    /// `[plugin.limits]`
+    pub limits: Limits,
+}
+
+/// `on_failure`: what a plugin's failure means for the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Answer 503.
+    Closed,
+    /// Go on as if the plugin were not there.
+    Open,
+}
+
+/// `[[route]]`: which requests go through which plugins to which upstream.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// `path`: a prefix at segment borders; `/api` matches `/api` and `/api/x` but not `/apix`.
+    pub path: String,
+    /// `host`: exact, without port, lower case; `None` matches every host.
+    pub host: Option<String>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// Indices into [`Config::plugins`], in order.
+    pub plugins: Vec<usize>,
+}

@@ -1,0 +1,3 @@
+//! The stop protocol: phases, the ledger that splits the grace period, the protocol itself, and the report.
+
+pub mod phase;

@@ -1,0 +1,45 @@
+//! Runs sandboxed WebAssembly plugins under budgets, and stops them on time.
+//!
+//! wasmtime lives in this crate and nowhere else. What it offers the gateway is narrow: [`Runtime`] loads a
+//! component into a [`Plugin`]; a plugin's hooks take an [`Exchange`] and give it back with a verdict; and
+//! [`Plugin::stop`] ends every instance inside a stated time. It knows no sockets, no config files and no HTTP server.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`environment`] | the seam through which time and randomness enter |
+//! | `engine`, `ticker`, `cache` | the wasmtime engine, its epochs, its compiled artifacts |
+//! | `contract`, `bindings` | what a plugin may export and import, checked at load |
+//! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
+//! | `host` | the imports, one file each |
+//! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
+//! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
+
+mod bindings;
+mod cache;
+mod contract;
+mod engine;
+pub mod environment;
+mod error;
+mod exchange;
+mod fields;
+mod host;
+mod inspect;
+mod instance;
+mod limits;
+mod meter;
+mod plugin;
+mod pool;
+mod runtime;
+mod stats;
+mod stop;
+mod ticker;
+
+pub use contract::{Hook, Hooks};
+pub use error::{CallError, EndCause, LoadError, Unavailable};
+pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, UpstreamNames, Verdict};
+pub use inspect::{Import, Inspection};
+pub use limits::{Instances, Isolation, Limits};
+pub use plugin::{Plugin, PluginSpec, Spent};
+pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use stats::{CallOutcome, HookStats, InstanceCounts, PluginStats, DURATION_BOUNDS};
+pub use stop::{Phase, StopOutcome, StopReason, StopRecord};

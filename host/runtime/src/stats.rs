@@ -1,0 +1,181 @@
+//! Counters of one plugin, read when metrics are scraped. Recording is a few relaxed atomic adds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::contract::Hook;
+use crate::error::EndCause;
+
+/// Upper bounds of the call duration histogram, in microseconds. The last bucket (everything else) is implied.
+pub const DURATION_BOUNDS: [u64; 14] = [2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 100_000, 1_000_000, 10_000_000];
+
+const BUCKETS: usize = DURATION_BOUNDS.len() + 1;
+
+/// How a call is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// It returned ok.
+    Ok,
+    /// See [`EndCause::Cpu`].
+    Cpu,
+    /// See [`EndCause::Wall`].
+    Wall,
+    /// See [`EndCause::Memory`].
+    Memory,
+    /// See [`EndCause::Stack`].
+    Stack,
+    /// See [`EndCause::Trap`].
+    Trap,
+    /// See [`EndCause::Returned`].
+    Error,
+    /// See [`EndCause::Refused`].
+    Refused,
+    /// See [`EndCause::Overloaded`].
+    Overloaded,
+    /// See [`EndCause::Unavailable`].
+    Unavailable,
+    /// See [`EndCause::Abandoned`].
+    Abandoned,
+}
+
+impl CallOutcome {
+    /// Every outcome, in the order of the counters.
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::Cpu,
+        Self::Wall,
+        Self::Memory,
+        Self::Stack,
+        Self::Trap,
+        Self::Error,
+        Self::Refused,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Abandoned,
+    ];
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::Trap => "trap",
+            Self::Error => "error",
+            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl From<&EndCause> for CallOutcome {
+    fn from(cause: &EndCause) -> Self {
+        match cause {
+            EndCause::Cpu { .. } => Self::Cpu,
+            EndCause::Wall { .. } => Self::Wall,
+            EndCause::Memory { .. } => Self::Memory,
+            EndCause::Stack => Self::Stack,
+            EndCause::Trap { .. } => Self::Trap,
+            EndCause::Returned { .. } => Self::Error,
+            EndCause::Refused { .. } => Self::Refused,
+            EndCause::Overloaded { .. } => Self::Overloaded,
+            EndCause::Unavailable(_) => Self::Unavailable,
+            EndCause::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
+/// What has happened in one hook of a plugin since it was loaded.
+#[derive(Debug, Clone)]
+pub struct HookStats {
+    /// The hook.
+    pub hook: Hook,
+    /// Calls by outcome, in the order of [`CallOutcome::ALL`].
+    pub calls: [u64; CallOutcome::ALL.len()],
+    /// Time spent in the guest.
+    pub cpu: Duration,
+    /// Sum of the durations of all calls.
+    pub wall: Duration,
+    /// Calls by duration: one count per bound of [`DURATION_BOUNDS`] and one for those above, not cumulative.
+    pub durations: [u64; BUCKETS],
+}
+
+/// Instances of a plugin by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InstanceCounts {
+    /// Waiting for a call.
+    pub idle: usize,
+    /// In a call.
+    pub busy: usize,
+    /// Being made.
+    pub starting: usize,
+    /// Calls that wait for an instance.
+    pub waiting: usize,
+}
+
+/// A snapshot of a plugin.
+#[derive(Debug, Clone)]
+pub struct PluginStats {
+    /// Per hook the plugin exports.
+    pub hooks: Vec<HookStats>,
+    /// Instances by state.
+    pub instances: InstanceCounts,
+    /// Stores that exist, in whatever state.
+    pub stores_live: u64,
+    /// Instances that ended with a fault since the plugin was loaded.
+    pub retired: u64,
+    /// Whether the breaker is open.
+    pub breaker_open: bool,
+}
+
+#[derive(Default)]
+struct HookCounters {
+    calls: [AtomicU64; CallOutcome::ALL.len()],
+    cpu_nanos: AtomicU64,
+    wall_nanos: AtomicU64,
+    durations: [AtomicU64; BUCKETS],
+}
+
+/// The counters behind [`PluginStats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    hooks: [HookCounters; Hook::ALL.len()],
+}
+
+impl Counters {
+    pub(crate) fn record(&self, hook: Hook, outcome: CallOutcome, cpu: Duration, wall: Duration) {
+        let Some(counters) = self.hooks.get(hook as usize) else { return };
+        if let Some(calls) = counters.calls.get(outcome as usize) {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+        counters.cpu_nanos.fetch_add(nanos(cpu), Ordering::Relaxed);
+        counters.wall_nanos.fetch_add(nanos(wall), Ordering::Relaxed);
+        let micros = nanos(wall).div_ceil(1_000);
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < micros);
+        if let Some(count) = counters.durations.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self, hook: Hook) -> HookStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let empty = HookCounters::default();
+        let counters = self.hooks.get(hook as usize).unwrap_or(&empty);
+        HookStats {
+            hook,
+            calls: counters.calls.each_ref().map(load),
+            cpu: Duration::from_nanos(load(&counters.cpu_nanos)),
+            wall: Duration::from_nanos(load(&counters.wall_nanos)),
+            durations: counters.durations.each_ref().map(load),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

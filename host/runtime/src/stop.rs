@@ -1,0 +1,102 @@
+//! The words of the stop protocol that the runtime and its user share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the gateway is, as plugins see it through `lifecycle`. The gateway owns the phase; the runtime shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Requests come in as usual.
+    Serving,
+    /// No new connections; what has begun goes on.
+    Draining,
+    /// Plugins are being stopped.
+    Stopping,
+}
+
+/// Why a plugin is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StopReason {
+    /// The gateway exits.
+    Terminate,
+    /// A new version or configuration takes over.
+    Reload,
+    /// An operator switched it off.
+    Disable,
+    /// It failed too often.
+    Quarantine,
+    /// The instance has served its time.
+    Recycle,
+    /// Fewer instances are needed.
+    ScaleIn,
+}
+
+/// How the stop of one instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    /// `shutdown` returned ok inside its budget.
+    Completed,
+    /// `shutdown` returned an error.
+    Failed,
+    /// It trapped, or used up its memory or stack.
+    Trapped,
+    /// It was still running when its time was up, and was stopped.
+    Overran,
+    /// The plugin has no `shutdown`; the instance was let go.
+    NoHook,
+    /// A second signal ended the stop before it did.
+    Abandoned,
+}
+
+impl StopOutcome {
+    /// As in the report: `completed`, `failed`, `trapped`, `overran`, `no-hook`, `abandoned`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Trapped => "trapped",
+            Self::Overran => "overran",
+            Self::NoHook => "no-hook",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// Whether the operator has nothing to look into.
+    #[must_use]
+    pub fn is_clean(self) -> bool {
+        matches!(self, Self::Completed | Self::NoHook)
+    }
+}
+
+impl fmt::Display for StopOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What became of one instance, for the shutdown report.
+#[derive(Debug, Clone)]
+pub struct StopRecord {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// The component's digest, `sha256:` and 64 hex digits.
+    pub digest: Arc<str>,
+    /// Which of the plugin's instances; numbers are not used again after a replacement.
+    pub instance: u64,
+    /// How it ended.
+    pub outcome: StopOutcome,
+    /// The time it was given from the start of the stop, a last request included.
+    pub budget: Duration,
+    /// The time it took, on the same clock.
+    pub took: Duration,
+    /// Time spent in the guest during `shutdown`.
+    pub cpu: Duration,
+    /// By how much the end came after the budget; zero if it came before.
+    pub overshoot: Duration,
+    /// What went wrong, for a person.
+    pub error: Option<String>,
+}
