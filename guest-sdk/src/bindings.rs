@@ -1,0 +1,48 @@
+//! What wit-bindgen makes of `wit/`: the imports once, and one world for each hook.
+//!
+//! A world per hook is what lets a component export just the hooks its author wrote: the attribute invokes the
+//! `export!` macro of those worlds only. All of them share the types of [`imports`], so a `request` is the same type
+//! everywhere. Public for the attribute's expansion and nobody else.
+
+/// The imports: the exchange, the lifecycle, the log.
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "imports",
+        generate_all,
+    });
+}
+
+/// Generates the module of one hook: its `Guest` trait and its `export!` macro.
+macro_rules! hook_worlds {
+    ($($(#[$doc:meta])* $module:ident = $world:literal;)+) => {$(
+        $(#[$doc])*
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../wit",
+                world: $world,
+                pub_export_macro: true,
+                with: {
+                    "tidegate:plugin/http@0.1.0": crate::bindings::imports::tidegate::plugin::http,
+                    "tidegate:plugin/lifecycle@0.1.0": crate::bindings::imports::tidegate::plugin::lifecycle,
+                    "wasi:logging/logging@0.1.0-draft": crate::bindings::imports::wasi::logging::logging,
+                },
+            });
+        }
+    )+};
+}
+
+hook_worlds! {
+    /// `configure`.
+    configure = "configure-only";
+    /// `on-request`.
+    request = "request-only";
+    /// `on-request-body`.
+    request_body = "request-body-only";
+    /// `on-response`.
+    response = "response-only";
+    /// `on-response-body`.
+    response_body = "response-body-only";
+    /// `shutdown`.
+    shutdown = "shutdown-only";
+}

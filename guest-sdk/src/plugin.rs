@@ -1,0 +1,107 @@
+//! The type an author writes, and what its methods may return.
+
+use crate::{Error, Result};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+/// A plugin. Write it as an `impl` block under [`#[tidegate_sdk::plugin]`](macro@crate::plugin), which turns the
+/// methods you write into exports and implements this trait.
+///
+/// | method | may return | called |
+/// |---|---|---|
+/// | `fn configure(config: Self::Config) -> Result<Self>` | | once per instance, first |
+/// | `fn on_request(&mut self, request: &mut Request)` | `Result<Verdict>`, `Result<Reply>`, `Result<()>` | with the head of each request |
+/// | `fn on_request_body(&mut self, request: &mut Request, body: Vec<u8>)` | `Result<BodyVerdict>`, `Result<Vec<u8>>`, `Result<()>` | after [`Verdict::ReadBody`](crate::Verdict::ReadBody) |
+/// | `fn on_response(&mut self, request: &Request, response: &mut Response)` | as `on_request` | with the head of each response |
+/// | `fn on_response_body(&mut self, request: &Request, response: &mut Response, body: Vec<u8>)` | as `on_request_body` | after [`Verdict::ReadBody`](crate::Verdict::ReadBody) |
+/// | `fn shutdown(&mut self, deadline: Deadline)` | `Result<()>` | once per instance, last |
+///
+/// Every one of them may be left out. `()` means forward. The error may be any type that `?` could turn into an
+/// [`Error`].
+///
+/// Two things about `configure`:
+/// - `type Config` is the [serde](https://serde.rs) type of the plugin's `[plugin.config]`. Without it, `configure`
+///   takes no config, and a config that is not empty is refused. Put `#[serde(deny_unknown_fields)]` on it, so that
+///   operators learn of their typing errors.
+/// - It may take a [`cx: &mut Context`](crate::Context) as its last parameter, to register parts that need an orderly
+///   end. Such a plugin exports the shutdown hook, with or without a `shutdown` of its own.
+///
+/// Without `configure`, the type must be [`Default`], and the instance is made when the first hook runs.
+pub trait Plugin: Sized + 'static {
+    /// The plugin's config, from `[plugin.config]`.
+    type Config: DeserializeOwned;
+}
+
+/// The config of a plugin without `type Config`: it accepts an empty one only.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct NoConfig;
+
+impl<'de> Deserialize<'de> for NoConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let config = serde_json::Value::deserialize(deserializer)?;
+        let empty = match &config {
+            serde_json::Value::Null => true,
+            serde_json::Value::Object(keys) => keys.is_empty(),
+            _ => false,
+        };
+        if empty { Ok(Self) } else { Err(serde::de::Error::custom("this plugin takes no config")) }
+    }
+}
+
+/// Reads a plugin's config. No text and `null` count as `{}`.
+pub(crate) fn read_config<C: DeserializeOwned>(json: &str) -> Result<C> {
+    let json = match json.trim() {
+        "" | "null" => "{}",
+        json => json,
+    };
+    serde_json::from_str(json).map_err(|error| format!("the plugin's config does not fit: {error}").into())
+}
+
+/// What a hook may return: a `Result` whose value says what to do, and whose error is any error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not what this hook may return",
+    label = "return `Result<{Decision}>`, or a `Result` of something that converts into `{Decision}`"
+)]
+pub trait Outcome<Decision> {
+    /// In the SDK's own types.
+    ///
+    /// # Errors
+    /// The hook's.
+    fn settle(self) -> Result<Decision>;
+}
+
+impl<T: Into<Decision>, E: Into<Error>, Decision> Outcome<Decision> for std::result::Result<T, E> {
+    fn settle(self) -> Result<Decision> {
+        match self {
+            Ok(value) => Ok(value.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_without_config_accepts_an_empty_one_only() {
+        for empty in ["", "{}", "null", " { } "] {
+            read_config::<NoConfig>(empty).unwrap();
+        }
+        let error = read_config::<NoConfig>(r#"{"nmae": 1}"#).unwrap_err();
+        assert_eq!(error.to_string(), "the plugin's config does not fit: this plugin takes no config");
+    }
+
+    #[test]
+    fn an_empty_config_fills_a_type_with_defaults() {
+        #[derive(serde::Deserialize)]
+        struct Config {
+            #[serde(default)]
+            batch: u32,
+        }
+        assert_eq!(read_config::<Config>("").unwrap().batch, 0);
+        let error = read_config::<Config>(r#"{"batch": "many"}"#).err().unwrap();
+        assert!(error.to_string().contains("invalid type: string \"many\", expected u32"), "{error}");
+    }
+}
