@@ -15,6 +15,7 @@ pub(crate) fn plugin(plugin: &Plugin) -> TokenStream {
     let functions = methods.iter().map(|method| &method.function);
     let construct = construct(plugin);
     let hooks = methods.iter().map(|method| hook(self_type, method));
+    let names = methods.iter().map(|method| &method.name);
     let own_shutdown = methods.iter().any(|method| method.hook == Hook::Shutdown);
     let parts = methods.iter().any(|method| method.takes_context);
     // Parts that registered themselves are ended through the shutdown hook, so it is there if there may be any.
@@ -47,6 +48,10 @@ pub(crate) fn plugin(plugin: &Plugin) -> TokenStream {
             #construct
             #(#hooks)*
             #shutdown_for_parts
+
+            // Nothing calls these on targets that have no exports; they are not dead for that.
+            let _ = <#self_type as ::tidegate_sdk::__rt::Construct>::construct;
+            #(let _ = <#self_type>::#names;)*
 
             #[cfg(target_arch = "wasm32")]
             const _: () = {

@@ -1,0 +1,74 @@
+//! `test`, `demo` and `ci`.
+
+use crate::{plugins, step};
+use anyhow::Result;
+use std::process::Command;
+
+/// The workspaces of guests, which are checked and tested natively as well.
+const GUEST_WORKSPACES: [&str; 2] = ["example-plugins", "tests/guests"];
+
+pub(crate) fn test(args: &[String]) -> Result<()> {
+    plugins::build_default()?;
+    if step::succeeds(step::cargo().args(["nextest", "--version"])) {
+        step::run("tests", step::cargo().args(["nextest", "run", "--workspace"]).args(args))?;
+    } else {
+        step::run("tests", step::cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--"]).args(args))?;
+    }
+    step::run("examples in the documentation", step::cargo().args(["test", "--workspace", "--doc"]))?;
+    for workspace in GUEST_WORKSPACES {
+        step::run(&format!("native tests of {workspace}"), guest_cargo(workspace, "test").args(["--workspace", "--quiet"]))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn demo(args: &[String]) -> Result<()> {
+    plugins::build_default()?;
+    step::run("tidegate", step::cargo().args(["build", "--package", "tidegate"]))?;
+    step::run(
+        "demo",
+        step::cargo()
+            .args(["run", "--quiet", "--package", "tidegate", "--", "demo", "--plugins", "target/plugins"])
+            .args(args),
+    )
+}
+
+pub(crate) fn ci(skip_test: bool) -> Result<()> {
+    if !skip_test {
+        test(&[])?;
+    }
+    step::run("formatting", step::cargo().args(["fmt", "--all", "--check"]))?;
+    for workspace in GUEST_WORKSPACES {
+        let workspace_root = step::root().join(workspace);
+        step::run(
+            &format!("formatting of {workspace}"),
+            step::cargo().current_dir(workspace_root).args(["fmt", "--check", "--all"]),
+        )?;
+    }
+    let strict = ["--", "--deny", "warnings"];
+    step::run("lints", step::cargo().args(["clippy", "--workspace", "--all-targets", "--locked"]).args(strict))?;
+    step::run(
+        "lints of the SDK's features",
+        step::cargo().args(["clippy", "--package", "tidegate-sdk", "--all-features", "--all-targets"]).args(strict),
+    )?;
+    for workspace in GUEST_WORKSPACES {
+        step::run(
+            &format!("lints of {workspace}"),
+            guest_cargo(workspace, "clippy").args(["--workspace", "--all-targets"]).args(strict),
+        )?;
+    }
+    step::run(
+        "documentation",
+        step::cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
+    demo(&[])
+}
+
+/// Cargo for the host in a workspace of guests.
+fn guest_cargo(workspace: &str, command: &str) -> Command {
+    let mut cargo = step::cargo();
+    cargo
+        .current_dir(step::root().join(workspace))
+        .args([command, "--locked", "--target-dir"])
+        .arg(step::guest_target());
+    cargo
+}

@@ -1,0 +1,62 @@
+//! The project's own commands: `cargo xtask --help`.
+//!
+//! It builds first on a fresh machine, so it depends on little. What it does, it does by running cargo.
+
+#![expect(clippy::print_stderr, reason = "a program that shows its progress on the terminal")]
+
+mod checks;
+mod plugins;
+mod step;
+mod toolchain;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tidegate's own commands", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the example plugins and the tests' guests from source, into target/plugins and target/guests
+    Plugins(plugins::Args),
+    /// Build the plugins and run every test. Arguments after `--` go to the test runner
+    Test {
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Build the plugins and show the gateway serving and shutting down. Arguments after `--` go to `tidegate demo`
+    Demo {
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Everything that a change has to pass: tests, formatting, lints, documentation, the demo
+    Ci {
+        /// Leave the tests out, if they have just been run
+        #[arg(long)]
+        skip_test: bool,
+    },
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Plugins(args) => plugins::build(&args),
+        Command::Test { args } => checks::test(&args),
+        Command::Demo { args } => checks::demo(&args),
+        Command::Ci { skip_test } => checks::ci(skip_test),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What it takes to compile Rust to WebAssembly, got from wherever this machine can get it.
+//!
+//! In this order: the target is installed; rustup can install it; Debian has a compiler with the standard library's
+//! source, which is then built along with the guest. Nothing else is tried, and the error names all three.
+
+use crate::step;
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What guests are compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// A component that may use what Rust's standard library needs of WASI
+    #[value(name = "wasm32-wasip2")]
+    Wasip2,
+    /// A component that imports nothing of WASI but the log
+    #[value(name = "wasm32-unknown-unknown")]
+    Unknown,
+}
+
+impl Target {
+    pub(crate) fn triple(self) -> &'static str {
+        match self {
+            Self::Wasip2 => "wasm32-wasip2",
+            Self::Unknown => "wasm32-unknown-unknown",
+        }
+    }
+}
+
+/// Where the compiler for guests comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Source {
+    /// The target of the Rust toolchain in use
+    Installed,
+    /// `rustup target add`
+    Rustup,
+    /// Debian's rustc-web, rust-web-src and wasi-libc
+    Debian,
+}
+
+impl Source {
+    const IN_ORDER: [Self; 3] = [Self::Installed, Self::Rustup, Self::Debian];
+}
+
+/// How to call cargo for a target.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    target: Target,
+    /// The compiler and its source, if not those in use.
+    debian: bool,
+    tools: Tools,
+}
+
+/// Linkers that come with the Rust toolchain in use.
+#[derive(Debug)]
+struct Tools {
+    folder: PathBuf,
+}
+
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", "wasi-libc"];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std";
+const DEBIAN_LIBC: &str = "/usr/lib/wasm32-wasi";
+
+/// Makes sure that guests can be built for the target. Without `only`, takes the first source that works.
+pub(crate) fn prepare(target: Target, only: Option<Source>) -> Result<Toolchain> {
+    let tools = Tools::find()?;
+    let mut tried = Vec::new();
+    for source in Source::IN_ORDER.into_iter().filter(|source| only.is_none_or(|only| only == *source)) {
+        match attempt(source, target) {
+            Ok(how) => {
+                eprintln!("    guest toolchain: {how}");
+                return Ok(Toolchain { target, debian: source == Source::Debian, tools });
+            }
+            Err(error) => tried.push(format!("  {source:?}: {error:#}")),
+        }
+    }
+    bail!(
+        "no way to compile for {target}\n{tried}\nhint: do one of these by hand, then run this again:\n  \
+         rustup target add {target}\n  \
+         apt-get update && apt-get install --no-install-recommends {packages}    (as root, on Debian)\n  \
+         install a Rust toolchain that has the target {target}",
+        target = target.triple(),
+        tried = tried.join("\n"),
+        packages = DEBIAN_PACKAGES.join(" "),
+    )
+}
+
+fn attempt(source: Source, target: Target) -> Result<String> {
+    let triple = target.triple();
+    match source {
+        Source::Installed => {
+            if !installed(target)? {
+                bail!("the Rust toolchain in use has no {triple}");
+            }
+            Ok(format!("{triple} is installed"))
+        }
+        Source::Rustup => {
+            eprintln!("    guest toolchain: rustup target add {triple}");
+            // Without the patience that a long download may deserve: there is another way.
+            step::output(
+                Command::new("rustup").args(["target", "add", triple]).env("RUSTUP_MAX_RETRIES", "1").current_dir(step::root()),
+            )?;
+            if !installed(target)? {
+                bail!("rustup says that it installed {triple}, but rustc does not find it");
+            }
+            Ok(format!("rustup has installed {triple}"))
+        }
+        Source::Debian => {
+            if !debian_is_there() {
+                debian_install()?;
+            }
+            Ok(format!("Debian's compiler, building the standard library for {triple} along with the guests"))
+        }
+    }
+}
+
+/// Whether the compiler in use has the target's standard library.
+fn installed(target: Target) -> Result<bool> {
+    let folder = step::output(rustc().args(["--print", "target-libdir", "--target", target.triple()]))?;
+    Ok(Path::new(&folder).is_dir())
+}
+
+fn debian_is_there() -> bool {
+    [DEBIAN_RUSTC, DEBIAN_STD, DEBIAN_LIBC].into_iter().all(|path| Path::new(path).exists())
+}
+
+fn debian_install() -> Result<()> {
+    let packages = DEBIAN_PACKAGES.join(" ");
+    eprintln!("    guest toolchain: apt-get install {packages}");
+    let installed = apt(&["install", "-y", "--no-install-recommends"], &DEBIAN_PACKAGES).or_else(|_| {
+        // The lists of packages may be missing or old.
+        apt(&["update"], &[])?;
+        apt(&["install", "-y", "--no-install-recommends"], &DEBIAN_PACKAGES)
+    });
+    installed.context("apt-get has to run as root on a Debian that has these packages")?;
+    if !debian_is_there() {
+        bail!("{packages} are installed, but not all of {DEBIAN_RUSTC}, {DEBIAN_STD} and {DEBIAN_LIBC} are there");
+    }
+    Ok(())
+}
+
+fn apt(command: &[&str], packages: &[&str]) -> Result<()> {
+    step::output(Command::new("apt-get").arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    Ok(())
+}
+
+/// The compiler in use: the same that cargo would call.
+fn rustc() -> Command {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")));
+    command.current_dir(step::root());
+    command
+}
+
+impl Tools {
+    fn find() -> Result<Self> {
+        let sysroot = step::output(rustc().args(["--print", "sysroot"]))?;
+        let host = step::output(rustc().args(["--print", "host-tuple"]))?;
+        Ok(Self { folder: Path::new(&sysroot).join("lib/rustlib").join(host).join("bin") })
+    }
+
+    /// PATH with the linkers in front.
+    fn path(&self) -> Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let ours = [self.folder.clone(), self.folder.join("gcc-ld")];
+        Ok(std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path)))?)
+    }
+}
+
+impl Toolchain {
+    /// `cargo build --release` for the guests of a workspace; gives components for either target.
+    pub(crate) fn cargo_build(&self, workspace: &Path) -> Result<Command> {
+        let mut cargo = step::cargo();
+        cargo
+            .current_dir(workspace)
+            .args(["build", "--release", "--workspace", "--target", self.target.triple(), "--target-dir"])
+            .arg(step::guest_target())
+            .env("PATH", self.tools.path()?);
+        let mut flags = Vec::new();
+        if self.target == Target::Unknown {
+            // The linker of wasm32-wasip2 does here as well: it calls wasm-ld and wraps what comes out in a component.
+            flags.push("-Clinker=wasm-component-ld".to_owned());
+        }
+        if self.debian {
+            // Debian's sources go with Debian's compiler; cargo and the linkers are those in use. The switch allows a
+            // stable cargo to build the standard library.
+            cargo.args(["-Zbuild-std=std,panic_abort"]).env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            flags.push(format!("-L{DEBIAN_LIBC}"));
+        }
+        if !flags.is_empty() {
+            cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags.join(" "));
+        }
+        Ok(cargo)
+    }
+}
