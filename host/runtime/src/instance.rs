@@ -1,1 +1,243 @@
-//! Being written.
+//! One instance of a plugin: a store, one call at a time, each under its budgets.
+//!
+//! A call ends in one of three ways. The guest returns. The epoch callback ends it, which is how a guest that computes is
+//! stopped. Or [`within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
+//! sits in the run queue of a busy worker. After the last two, and after any trap, the store is dead.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use wasmtime::component::InstancePre;
+use wasmtime::{CallHook, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::contract::Hook;
+use crate::environment::{Environment, Moment};
+use crate::error::EndCause;
+use crate::exchange::Exchange;
+use crate::hooks::{Call, Configure, Exports, Functions};
+use crate::host::{self, Guest, GuestLog, LifecycleView};
+use crate::limits::Limits;
+use crate::meter::{Ended, Halt, Meter};
+
+/// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
+const MAX_HANDLES: usize = 10_000;
+
+/// Bytes a guest may pass to the host in one call or result beside a body: the fields of a reply, an error text.
+const HOSTCALL_SLACK: usize = 4 << 20;
+
+/// Bytes of an error text that are kept.
+const MAX_ERROR_TEXT: usize = 8 << 10;
+
+/// Everything it takes to make an instance of a plugin.
+pub(crate) struct Template {
+    pub(crate) name: Arc<str>,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) exports: Exports,
+    pub(crate) config: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) environment: Environment,
+    pub(crate) tick: Duration,
+    pub(crate) lifecycle: LifecycleView,
+    pub(crate) halt: Arc<Halt>,
+    /// Counts the stores of this plugin that exist: each holds a clone.
+    pub(crate) stores: Arc<()>,
+}
+
+/// A live instance.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    functions: Functions,
+    limits: Limits,
+    environment: Environment,
+    halt: Arc<Halt>,
+    _counted: Arc<()>,
+}
+
+impl Template {
+    /// Make an instance and run its `configure`, before `deadline` and within the `configure` budget.
+    pub(crate) async fn instantiate(&self, number: u64, deadline: Moment) -> Result<Box<Instance>, EndCause> {
+        let now = self.environment.clock.now();
+        let budget = self.limits.configure.min(deadline.since(now));
+        let deadline = now + budget;
+
+        let log = GuestLog::new(self.name.clone(), number);
+        log.begin(Hook::Configure, None);
+        let meter = Meter::new(self.environment.clock.clone(), self.halt.clone(), self.tick);
+        let guest = Guest::new(&self.environment, meter, self.limits.memory, self.lifecycle.clone(), log, number);
+        let mut store = Store::new(self.pre.engine(), guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));
+        store.set_max_component_handles(MAX_HANDLES);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().meter.tick()));
+        store.call_hook(|mut store, transition| {
+            let meter = &mut store.data_mut().meter;
+            match transition {
+                CallHook::CallingWasm | CallHook::ReturningFromHost => meter.enter(),
+                CallHook::ReturningFromWasm | CallHook::CallingHost => meter.leave(),
+            }
+            Ok(())
+        });
+
+        // Start functions are guest code: they run on the budget of `configure`.
+        store.data_mut().meter.begin(budget, now, deadline);
+        store.set_epoch_deadline(1);
+        let made = within(self.pre.instantiate_async(&mut store), &self.environment, deadline, &self.halt).await;
+        let instance = match made {
+            Ok(Ok(instance)) => instance,
+            Ok(Err(error)) => return Err(cause(store.data(), &error)),
+            Err(cut) => return Err(cut_cause(cut, budget)),
+        };
+        let functions = Functions::find(&mut store, &instance, &self.exports)
+            .map_err(|error| EndCause::Refused { message: format!("{error:#}") })?;
+        let mut instance = Box::new(Instance {
+            store,
+            functions,
+            limits: self.limits,
+            environment: self.environment.clone(),
+            halt: self.halt.clone(),
+            _counted: self.stores.clone(),
+        });
+        if instance.functions.hooks().contains(Hook::Configure) {
+            instance.call_alone(Configure(self.config.clone()), deadline).await?;
+        }
+        Ok(instance)
+    }
+}
+
+impl Instance {
+    /// Call a hook with at most `cpu` of guest time, to be over by `deadline`. The exchange comes back in any case.
+    pub(crate) async fn call<C: Call>(
+        &mut self,
+        call: C,
+        mut exchange: Box<Exchange>,
+        cpu: Duration,
+        deadline: Moment,
+    ) -> (Box<Exchange>, Result<C::Output, EndCause>) {
+        let guest = self.store.data_mut();
+        guest.log.begin(C::HOOK, Some(&exchange.request.id));
+        std::mem::swap(&mut guest.exchange, &mut exchange);
+        let result = self.run(call, cpu, deadline).await;
+        std::mem::swap(&mut self.store.data_mut().exchange, &mut exchange);
+        (exchange, result)
+    }
+
+    /// Call a hook that has no exchange; all the time until `deadline` may be guest time.
+    pub(crate) async fn call_alone<C: Call>(&mut self, call: C, deadline: Moment) -> Result<C::Output, EndCause> {
+        self.store.data().log.begin(C::HOOK, None);
+        self.run(call, Duration::MAX, deadline).await
+    }
+
+    async fn run<C: Call>(&mut self, call: C, cpu: Duration, deadline: Moment) -> Result<C::Output, EndCause> {
+        let began = self.environment.clock.now();
+        let guest = self.store.data_mut();
+        guest.memory.begin();
+        guest.meter.begin(cpu, began, deadline);
+        self.store.set_epoch_deadline(1);
+
+        let called = within(call.run(&mut self.store, &self.functions), &self.environment, deadline, &self.halt).await;
+
+        let guest = self.store.data_mut();
+        guest.meter.leave();
+        guest.log.end();
+        match called {
+            Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
+                .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
+            Ok(Ok(Err(text))) => Err(EndCause::Returned { message: host::cut(&text, MAX_ERROR_TEXT).to_owned() }),
+            Ok(Err(error)) => Err(cause(guest, &error)),
+            Err(cut) => Err(cut_cause(cut, deadline.since(began))),
+        }
+    }
+
+    /// Time in the guest during the last call.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.store.data().meter.used()
+    }
+
+    pub(crate) fn has(&self, hook: Hook) -> bool {
+        self.functions.hooks().contains(hook)
+    }
+}
+
+/// Why `within` gave up on a call.
+enum Cut {
+    Deadline,
+    Abandoned,
+}
+
+/// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
+///
+/// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
+/// dropped on its next turn instead of getting one more tick.
+async fn within<F: Future>(call: F, environment: &Environment, deadline: Moment, halt: &Halt) -> Result<F::Output, Cut> {
+    let mut call = pin!(call);
+    // Made when the call first waits: most calls never do, and pay nothing.
+    let mut alarm = None;
+    let mut over = pin!(halt.over.cancelled());
+    let mut resumed = false;
+    std::future::poll_fn(|cx| {
+        if resumed && environment.clock.now() >= deadline.min(halt.at()) {
+            return Poll::Ready(Err(Cut::Deadline));
+        }
+        if resumed && halt.abandoned() {
+            return Poll::Ready(Err(Cut::Abandoned));
+        }
+        resumed = true;
+        if let Poll::Ready(output) = call.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let alarm = alarm.get_or_insert_with(|| environment.clock.sleep_until(deadline));
+        if alarm.as_mut().poll(cx).is_pending() && over.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(if halt.abandoned() { Cut::Abandoned } else { Cut::Deadline }))
+    })
+    .await
+}
+
+fn cut_cause(cut: Cut, limit: Duration) -> EndCause {
+    match cut {
+        Cut::Deadline => EndCause::Wall { limit },
+        Cut::Abandoned => EndCause::Abandoned,
+    }
+}
+
+/// What an error that left the guest means.
+fn cause(guest: &Guest, error: &wasmtime::Error) -> EndCause {
+    match guest.meter.ended() {
+        Some(Ended::Cpu) => return EndCause::Cpu { limit: guest.meter.limit(), used: guest.meter.used() },
+        Some(Ended::Wall) => return EndCause::Wall { limit: guest.meter.budget() },
+        Some(Ended::Abandoned) => return EndCause::Abandoned,
+        None => {}
+    }
+    if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
+        return EndCause::Stack;
+    }
+    // A guest whose `memory.grow` was refused aborts by itself; what it aborts with says nothing.
+    if guest.memory.refused() {
+        return EndCause::Memory { limit: guest.memory.limit() };
+    }
+    let mut message = if let Some(trap) = error.downcast_ref::<Trap>() {
+        trap.to_string()
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        format!("exited with code {}", exit.0)
+    } else {
+        // Neither the guest's instructions nor its exit: the host refused what it passed or returned.
+        return EndCause::Refused { message: error.root_cause().to_string() };
+    };
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        for (depth, frame) in backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(4).enumerate() {
+            let between = if depth == 0 { " in " } else { " < " };
+            let _ = write!(message, "{between}{frame}");
+        }
+    }
+    let stderr = guest.log.stderr_tail();
+    if !stderr.is_empty() {
+        let _ = write!(message, "; stderr: {stderr}");
+    }
+    EndCause::Trap { message }
+}

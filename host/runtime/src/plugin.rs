@@ -1,27 +1,38 @@
-//! One plugin: its hooks as the proxy calls them, and its end.
+//! One plugin: its hooks as the proxy calls them, and the instances behind them.
+//!
+//! A call takes an instance from the pool, runs on the caller's own task (no hop to another thread), and gives the
+//! instance back or retires it. If the caller goes away in the middle, the call goes on in a task of its own
+//! until its budget is up: a client that hangs up must not cost a plugin the instance that holds its batch.
 
-use std::path::PathBuf;
+mod stopping;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
-use crate::contract::Hooks;
-use crate::error::CallError;
+use crate::contract::{Hook, Hooks};
+use crate::environment::{Clock, Moment};
+use crate::error::{CallError, EndCause};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
+use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
+use crate::instance::{Instance, Template};
 use crate::limits::{Instances, Isolation, Limits};
-use crate::stats::PluginStats;
-use crate::stop::{StopReason, StopRecord};
+use crate::pool::{Acquired, Pool, Size, Start};
+use crate::stats::{CallOutcome, Counters, PluginStats};
 
 /// What to load, and under which limits.
 #[derive(Debug, Clone)]
 pub struct PluginSpec {
     /// The name in the config, log, metrics and report.
     pub name: Arc<str>,
-    /// Where the component came from, for messages.
-    pub path: PathBuf,
     /// The plugin's config as JSON, handed to `configure`.
-    pub config: String,
+    pub config: Arc<str>,
     /// How many instances.
     pub instances: Instances,
     /// What state outlives a call.
@@ -30,47 +41,333 @@ pub struct PluginSpec {
     pub limits: Limits,
 }
 
-/// What one call used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Time in the guest.
-    pub cpu: Duration,
-    /// From the moment the hook was to be called until its end, waiting for an instance included.
-    pub wall: Duration,
-}
-
 /// A loaded plugin. Cheap to clone; all clones are the same plugin.
 #[derive(Clone)]
-pub struct Plugin {}
+pub struct Plugin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    template: Template,
+    digest: Arc<str>,
+    isolation: Isolation,
+    hooks: Hooks,
+    pool: Arc<Pool<Slot>>,
+    counters: Counters,
+    /// Replacements, and calls whose caller went away.
+    tasks: TaskTracker,
+}
+
+/// One place in the pool. In fresh isolation it is empty between calls: a permit.
+struct Slot {
+    number: u64,
+    instance: Option<Box<Instance>>,
+}
 
 impl Plugin {
+    /// Bring up the instances of a component that has passed the checks of the contract.
+    pub(crate) async fn start(
+        template: Template,
+        digest: Arc<str>,
+        instances: Instances,
+        isolation: Isolation,
+        tasks: TaskTracker,
+    ) -> Result<Self, CallError> {
+        let hooks = template.exports.hooks();
+        let size = Size { min: instances.min, max: instances.max.max(instances.min), queue: template.limits.queue };
+        // An empty slot costs nothing: all of them are there from the start.
+        let size = if isolation == Isolation::Fresh { Size { min: size.max, ..size } } else { size };
+        let inner = Arc::new(Inner { template, digest, isolation, hooks, pool: Pool::new(size), counters: Counters::default(), tasks });
+        if isolation == Isolation::Fresh {
+            // One trial, so that a plugin that cannot be configured is refused now and not by its first request.
+            inner.instantiate(0, Moment::NEVER).await.map_err(|cause| inner.error(Hook::Configure, cause))?;
+        }
+        while let Some(Start { number, .. }) = inner.pool.wants_start() {
+            match inner.slot(number).await {
+                Ok(slot) => drop(inner.pool.started(number, slot)),
+                Err(cause) => return Err(inner.error(Hook::Configure, cause)),
+            }
+        }
+        Ok(Self { inner })
+    }
+
     /// Its name in the config.
     #[must_use]
-    pub fn name(&self) -> &Arc<str> { todo!() }
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.template.name
+    }
+
     /// `sha256:` and 64 hex digits.
     #[must_use]
-    pub fn digest(&self) -> &Arc<str> { todo!() }
+    pub fn digest(&self) -> &Arc<str> {
+        &self.inner.digest
+    }
+
     /// The hooks it exports. One that is absent must not be called; asking here costs nothing.
     #[must_use]
-    pub fn hooks(&self) -> Hooks { todo!() }
+    pub fn hooks(&self) -> Hooks {
+        self.inner.hooks
+    }
+
     /// Its limits.
     #[must_use]
-    pub fn limits(&self) -> &Limits { todo!() }
-    /// Call `on-request`. 
-    pub async fn on_request(&self, _exchange: Box<Exchange>) -> (Box<Exchange>, Result<Verdict, CallError>) { todo!() }
+    pub fn limits(&self) -> &Limits {
+        &self.inner.template.limits
+    }
+
+    /// Call `on-request`.
+    ///
+    /// # Errors
+    /// However the call ended, if it did not return ok. The exchange has the edits made until then.
+    pub async fn on_request(&self, exchange: Box<Exchange>) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        self.call(exchange, OnRequest).await
+    }
+
     /// Call `on-request-body` with the whole body.
-    pub async fn on_request_body(&self, _exchange: Box<Exchange>, _body: Bytes) -> (Box<Exchange>, Result<BodyVerdict, CallError>) { todo!() }
+    ///
+    /// # Errors
+    /// As [`Plugin::on_request`].
+    pub async fn on_request_body(
+        &self,
+        exchange: Box<Exchange>,
+        body: Bytes,
+    ) -> (Box<Exchange>, Result<BodyVerdict, CallError>) {
+        self.call(exchange, OnRequestBody(body)).await
+    }
+
     /// Call `on-response`. The exchange must have its response.
-    pub async fn on_response(&self, _exchange: Box<Exchange>) -> (Box<Exchange>, Result<Verdict, CallError>) { todo!() }
+    ///
+    /// # Errors
+    /// As [`Plugin::on_request`].
+    pub async fn on_response(&self, exchange: Box<Exchange>) -> (Box<Exchange>, Result<Verdict, CallError>) {
+        self.call(exchange, OnResponse).await
+    }
+
     /// Call `on-response-body` with the whole body.
-    pub async fn on_response_body(&self, _exchange: Box<Exchange>, _body: Bytes) -> (Box<Exchange>, Result<BodyVerdict, CallError>) { todo!() }
-    /// Stop every instance within `budget`, counted from now; `on_stopped` hears of each one as it ends.
-    /// A budget longer than the plugin's `shutdown` limit is cut to it. Calling it again stops nothing more.
-    pub async fn stop(&self, _reason: StopReason, _budget: Duration, _on_stopped: impl Fn(StopRecord) + Send + Sync + 'static) { todo!() }
-    /// Numbers of the instances that live now (for reports that are written before a stop is over).
+    ///
+    /// # Errors
+    /// As [`Plugin::on_request`].
+    pub async fn on_response_body(
+        &self,
+        exchange: Box<Exchange>,
+        body: Bytes,
+    ) -> (Box<Exchange>, Result<BodyVerdict, CallError>) {
+        self.call(exchange, OnResponseBody(body)).await
+    }
+
+    /// Numbers of the instances that live now.
     #[must_use]
-    pub fn instances(&self) -> Vec<u64> { todo!() }
+    pub fn instances(&self) -> Vec<u64> {
+        match self.inner.isolation {
+            Isolation::Warm => self.inner.pool.live(),
+            Isolation::Fresh => Vec::new(),
+        }
+    }
+
     /// What has happened so far.
     #[must_use]
-    pub fn stats(&self) -> PluginStats { todo!() }
+    pub fn stats(&self) -> PluginStats {
+        let inner = &self.inner;
+        let (retired, breaker_open) = inner.pool.health(inner.clock().now());
+        PluginStats {
+            hooks: inner.hooks.iter().map(|hook| inner.counters.snapshot(hook)).collect(),
+            instances: inner.pool.counts(),
+            // The template holds one itself.
+            stores_live: Arc::strong_count(&inner.template.stores).saturating_sub(1) as u64,
+            retired,
+            breaker_open,
+        }
+    }
+
+    async fn call<C: Call>(&self, exchange: Box<Exchange>, call: C) -> (Box<Exchange>, Result<C::Output, CallError>) {
+        let inner = &self.inner;
+        let began = inner.clock().now();
+        let deadline = began + inner.template.limits.wall;
+        let slot = match inner.acquire(deadline).await {
+            Ok(slot) => slot,
+            Err(cause) => {
+                inner.counters.record(C::HOOK, (&cause).into(), Duration::ZERO, inner.clock().now().since(began));
+                return (exchange, Err(inner.error(C::HOOK, cause)));
+            }
+        };
+        let lease = Lease { inner: Arc::clone(inner), slot: Some(slot) };
+        let tasks = &inner.tasks;
+        Finish { tasks, call: Some(Box::pin(lease.serve(exchange, call, began, deadline))) }.await
+    }
+}
+
+impl Inner {
+    fn clock(&self) -> &dyn Clock {
+        &*self.template.environment.clock
+    }
+
+    fn error(&self, hook: Hook, cause: EndCause) -> CallError {
+        CallError { plugin: self.template.name.clone(), hook, cause }
+    }
+
+    /// Make an instance and count its `configure`.
+    async fn instantiate(&self, number: u64, deadline: Moment) -> Result<Box<Instance>, EndCause> {
+        let began = self.clock().now();
+        let made = self.template.instantiate(number, deadline).await;
+        let (outcome, cpu) = match &made {
+            Ok(instance) => (CallOutcome::Ok, instance.cpu()),
+            Err(cause) => (cause.into(), Duration::ZERO),
+        };
+        self.counters.record(Hook::Configure, outcome, cpu, self.clock().now().since(began));
+        made
+    }
+
+    async fn slot(&self, number: u64) -> Result<Slot, EndCause> {
+        let instance = match self.isolation {
+            Isolation::Warm => Some(self.instantiate(number, Moment::NEVER).await?),
+            Isolation::Fresh => None,
+        };
+        Ok(Slot { number, instance })
+    }
+
+    /// An instance, or a place in the queue until `deadline`.
+    async fn acquire(self: &Arc<Self>, deadline: Moment) -> Result<Slot, EndCause> {
+        let mut ticket = match self.pool.acquire(|| self.clock().now()) {
+            Acquired::Ready(slot) => return Ok(slot),
+            Acquired::Refused(cause) => return Err(cause),
+            Acquired::Queued(ticket) => ticket,
+        };
+        self.start_wanted();
+        tokio::select! {
+            biased;
+            slot = ticket.wait() => slot,
+            () = self.clock().sleep_until(deadline) => Err(self.pool.overloaded()),
+        }
+    }
+
+    /// Start the instances the pool wants, each in the background after its delay.
+    fn start_wanted(self: &Arc<Self>) {
+        while let Some(start) = self.pool.wants_start() {
+            let inner = Arc::clone(self);
+            let span = tracing::info_span!("start", plugin = &*inner.template.name, instance = start.number);
+            self.tasks.spawn(async move { inner.start_one(start).await }.instrument(span));
+        }
+    }
+
+    /// Start one instance, again and again with the pool's delays until it works or the plugin is stopped.
+    async fn start_one(self: Arc<Self>, mut start: Start) {
+        loop {
+            let halted = self.template.halt.over.cancelled();
+            let work = async {
+                if !start.delay.is_zero() {
+                    self.clock().sleep_until(self.clock().now() + start.delay).await;
+                }
+                self.slot(start.number).await
+            };
+            let made = tokio::select! {
+                biased;
+                () = halted => return self.pool.failed_to_start(self.clock().now()),
+                made = work => made,
+            };
+            match made {
+                Ok(slot) => return drop(self.pool.started(start.number, slot)),
+                Err(cause) => {
+                    tracing::warn!(cause = cause.as_str(), "instance could not be started: {cause}");
+                    self.pool.failed_to_start(self.clock().now());
+                    let Some(again) = self.pool.wants_start() else { return };
+                    start = again;
+                }
+            }
+        }
+    }
+}
+
+/// An instance that is out. Dropped without a word (a task that is torn down), it is gone.
+struct Lease {
+    inner: Arc<Inner>,
+    slot: Option<Slot>,
+}
+
+impl Lease {
+    async fn serve<C: Call>(
+        mut self,
+        exchange: Box<Exchange>,
+        call: C,
+        began: Moment,
+        deadline: Moment,
+    ) -> (Box<Exchange>, Result<C::Output, CallError>) {
+        let inner = Arc::clone(&self.inner);
+        let limits = &inner.template.limits;
+        let Some(slot) = &mut self.slot else {
+            return (exchange, Err(inner.error(C::HOOK, EndCause::Abandoned)));
+        };
+        let (mut instance, warm) = match slot.instance.take() {
+            Some(instance) => (instance, true),
+            None => match inner.instantiate(slot.number, deadline).await {
+                Ok(instance) => (instance, false),
+                Err(cause) => {
+                    self.retire(&cause);
+                    return (exchange, Err(inner.error(C::HOOK, cause)));
+                }
+            },
+        };
+        let (exchange, result) = instance.call(call, exchange, limits.cpu, deadline).await;
+        let cpu = instance.cpu();
+        let outcome = result.as_ref().map_or_else(CallOutcome::from, |_| CallOutcome::Ok);
+        match &result {
+            Err(cause) if cause.retires() => {
+                drop(instance);
+                self.retire(cause);
+            }
+            _ => self.release(warm.then_some(instance)),
+        }
+        inner.counters.record(C::HOOK, outcome, cpu, inner.clock().now().since(began));
+        (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
+    }
+
+    fn release(mut self, instance: Option<Box<Instance>>) {
+        if let Some(mut slot) = self.slot.take() {
+            slot.instance = instance;
+            if self.inner.pool.release(slot) {
+                self.inner.start_wanted();
+            }
+        }
+    }
+
+    fn retire(&mut self, cause: &EndCause) {
+        if let Some(slot) = self.slot.take() {
+            tracing::debug!(plugin = &*self.inner.template.name, instance = slot.number, cause = cause.as_str(), "instance retired");
+            let fault = !matches!(cause, EndCause::Abandoned);
+            self.inner.pool.retire(slot.number, cause.clone(), fault, self.inner.clock().now());
+            self.inner.start_wanted();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.retire(&EndCause::Abandoned);
+    }
+}
+
+/// A call that is finished by a task of its own if its caller goes away.
+struct Finish<'a, F: Future<Output: Send + 'static> + Send + 'static> {
+    tasks: &'a TaskTracker,
+    call: Option<Pin<Box<F>>>,
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Future for Finish<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let output = std::task::ready!(call.as_mut().poll(cx));
+        self.call = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Drop for Finish<'_, F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            self.tasks.spawn(call);
+        }
+    }
 }

@@ -1,0 +1,77 @@
+//! `tidegate:plugin/lifecycle`: the phase, the reason of a stop, and the time left to a call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::bindings::lifecycle;
+use crate::environment::Clock;
+use crate::host::Guest;
+use crate::stop::{Phase, StopReason};
+
+/// What a guest sees of the stop protocol. The gateway's phase is shared by all plugins, the reason is the plugin's own.
+#[derive(Clone)]
+pub(crate) struct LifecycleView {
+    clock: Arc<dyn Clock>,
+    phase: Arc<AtomicU8>,
+    reason: Arc<AtomicU8>,
+}
+
+/// `reason` before a stop has begun.
+const NO_REASON: u8 = u8::MAX;
+
+impl LifecycleView {
+    pub(crate) fn new(clock: Arc<dyn Clock>, phase: Arc<AtomicU8>) -> Self {
+        Self { clock, phase, reason: Arc::new(AtomicU8::new(NO_REASON)) }
+    }
+
+    /// The plugin is being stopped.
+    pub(crate) fn stopping(&self, reason: StopReason) {
+        self.reason.store(reason as u8, Ordering::Relaxed);
+    }
+
+    fn reason(&self) -> Option<lifecycle::StopReason> {
+        const TERMINATE: u8 = StopReason::Terminate as u8;
+        const RELOAD: u8 = StopReason::Reload as u8;
+        const DISABLE: u8 = StopReason::Disable as u8;
+        const QUARANTINE: u8 = StopReason::Quarantine as u8;
+        const RECYCLE: u8 = StopReason::Recycle as u8;
+        const SCALE_IN: u8 = StopReason::ScaleIn as u8;
+        match self.reason.load(Ordering::Relaxed) {
+            TERMINATE => Some(lifecycle::StopReason::Terminate),
+            RELOAD => Some(lifecycle::StopReason::Reload),
+            DISABLE => Some(lifecycle::StopReason::Disable),
+            QUARANTINE => Some(lifecycle::StopReason::Quarantine),
+            RECYCLE => Some(lifecycle::StopReason::Recycle),
+            SCALE_IN => Some(lifecycle::StopReason::ScaleIn),
+            _ => None,
+        }
+    }
+
+    fn phase(&self) -> lifecycle::Phase {
+        const DRAINING: u8 = Phase::Draining as u8;
+        const STOPPING: u8 = Phase::Stopping as u8;
+        if self.reason().is_some() {
+            return lifecycle::Phase::Stopping;
+        }
+        match self.phase.load(Ordering::Relaxed) {
+            DRAINING => lifecycle::Phase::Draining,
+            STOPPING => lifecycle::Phase::Stopping,
+            _ => lifecycle::Phase::Serving,
+        }
+    }
+}
+
+impl lifecycle::Host for Guest {
+    fn current_phase(&mut self) -> wasmtime::Result<lifecycle::Phase> {
+        Ok(self.lifecycle.phase())
+    }
+
+    fn reason(&mut self) -> wasmtime::Result<Option<lifecycle::StopReason>> {
+        Ok(self.lifecycle.reason())
+    }
+
+    fn remaining_ms(&mut self) -> wasmtime::Result<u64> {
+        let left = self.meter.deadline().since(self.lifecycle.clock.now());
+        Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,242 @@
+//! `wasi:logging/logging`, and the guest's stdout and stderr: all of them become lines of the gateway's log.
+//!
+//! A line carries the plugin, the instance, the hook and the request's id. Lines are cut at [`MAX_LINE`], and a call
+//! writes at most [`MAX_LINES`]; what is over is counted and said in one line when the call ends.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::bindings::logging;
+use crate::contract::Hook;
+use crate::host::Guest;
+
+/// Bytes of one line.
+const MAX_LINE: usize = 8 << 10;
+
+/// Lines of one call.
+const MAX_LINES: u32 = 1024;
+
+/// Bytes of the end of stderr that are kept for the message of a trap. (An exception's text is found nowhere else.)
+const TAIL: usize = 1 << 10;
+
+/// Bytes accepted from a stream at a time.
+const STREAM_CHUNK: usize = 64 << 10;
+
+/// The log of one instance. Shared by the store's data and its two output streams.
+pub(crate) struct GuestLog {
+    plugin: Arc<str>,
+    instance: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    hook: Option<Hook>,
+    request: Option<Arc<str>>,
+    lines: u32,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    tail: VecDeque<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl GuestLog {
+    pub(crate) fn new(plugin: Arc<str>, instance: u64) -> Arc<Self> {
+        Arc::new(Self { plugin, instance, state: Mutex::default() })
+    }
+
+    pub(crate) fn plugin(&self) -> &Arc<str> {
+        &self.plugin
+    }
+
+    // Nothing below leaves the state half-changed, so a poisoned lock is as good as a sound one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins: its lines carry this hook and request.
+    pub(crate) fn begin(&self, hook: Hook, request: Option<&Arc<str>>) {
+        let mut state = self.state();
+        state.hook = Some(hook);
+        state.request = request.cloned();
+        state.lines = 0;
+        state.tail.clear();
+    }
+
+    /// A call has ended: say what was left out.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        let left_out = state.lines.saturating_sub(MAX_LINES);
+        state.lines = 0;
+        if left_out > 0 {
+            self.emit(&state, logging::Level::Warn, "tidegate", &format!("{left_out} more lines of this call were left out"));
+        }
+        state.request = None;
+    }
+
+    /// The end of what the guest has written to stderr in this call.
+    pub(crate) fn stderr_tail(&self) -> String {
+        let state = self.state();
+        let bytes: Vec<u8> = state.tail.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    fn line(&self, level: logging::Level, context: &str, message: &str) {
+        let mut state = self.state();
+        self.counted_line(&mut state, level, context, message);
+    }
+
+    fn counted_line(&self, state: &mut State, level: logging::Level, context: &str, message: &str) {
+        state.lines = state.lines.saturating_add(1);
+        if state.lines <= MAX_LINES {
+            self.emit(state, level, cut(context, 256), cut(message, MAX_LINE));
+        }
+    }
+
+    fn emit(&self, state: &State, level: logging::Level, context: &str, message: &str) {
+        let hook = state.hook.map_or("", Hook::as_str);
+        let request = state.request.as_deref().unwrap_or("");
+        let (plugin, instance) = (&*self.plugin, self.instance);
+        // A macro per level: tracing's levels are part of a call site's static data.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(target: "tidegate::plugin", plugin, instance, hook, request, context, "{message}")
+            };
+        }
+        match level {
+            logging::Level::Trace => event!(trace),
+            logging::Level::Debug => event!(debug),
+            logging::Level::Info => event!(info),
+            logging::Level::Warn => event!(warn),
+            logging::Level::Error | logging::Level::Critical => event!(error),
+        }
+    }
+
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let mut state = self.state();
+        let (mut partial, level, context) = match stream {
+            Stream::Stdout => (std::mem::take(&mut state.stdout), logging::Level::Info, "stdout"),
+            Stream::Stderr => {
+                state.tail.extend(bytes);
+                let excess = state.tail.len().saturating_sub(TAIL);
+                state.tail.drain(..excess);
+                (std::mem::take(&mut state.stderr), logging::Level::Warn, "stderr")
+            }
+        };
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            // A line without end is written in pieces of the cap's size.
+            let room = MAX_LINE.saturating_sub(partial.len());
+            partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or(text));
+            if ended || partial.len() >= MAX_LINE {
+                self.counted_line(&mut state, level, context, &String::from_utf8_lossy(&partial));
+                partial.clear();
+            }
+        }
+        match stream {
+            Stream::Stdout => state.stdout = partial,
+            Stream::Stderr => state.stderr = partial,
+        }
+    }
+}
+
+/// The start of a text, at most `max` bytes, cut at a character.
+pub(crate) fn cut(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or("")
+}
+
+impl logging::Host for Guest {
+    fn log(&mut self, level: logging::Level, context: String, message: String) -> wasmtime::Result<()> {
+        self.log.line(level, &context, &message);
+        Ok(())
+    }
+}
+
+/// stdout or stderr of an instance.
+pub(crate) struct Stdio {
+    log: Arc<GuestLog>,
+    stream: Stream,
+}
+
+impl Stdio {
+    pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
+        Self { log, stream: Stream::Stdout }
+    }
+
+    pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
+        Self { log, stream: Stream::Stderr }
+    }
+
+    fn another(&self) -> Self {
+        Self { log: self.log.clone(), stream: self.stream }
+    }
+}
+
+impl IsTerminal for Stdio {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdio {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.another())
+    }
+
+    // Not the default, which copies into a buffer of its own that empty writes can grow.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.another())
+    }
+}
+
+impl OutputStream for Stdio {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.log.write(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STREAM_CHUNK)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stdio {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for Stdio {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.log.write(self.stream, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,155 @@
+//! The end of a plugin: every instance is told to stop, given a stated time, and stopped when that time is up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{Inner, Plugin, Slot};
+use crate::contract::Hook;
+use crate::environment::Moment;
+use crate::error::EndCause;
+use crate::hooks::Shutdown;
+use crate::instance::Instance;
+use crate::pool::{Back, Closed};
+use crate::stats::CallOutcome;
+use crate::stop::{StopOutcome, StopReason, StopRecord};
+
+/// How long after the deadline to wait for an instance whose last call should have been cut by then. It always comes
+/// back; this only keeps a stop from hanging should that ever be wrong.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Plugin {
+    /// Stop every instance within `budget`, counted from now; `on_stopped` hears of each one as it ends.
+    ///
+    /// A budget longer than the plugin's `shutdown` limit is cut to it. Instances that wait for work are told at once,
+    /// side by side; one that is in a call is told when the call is over, with the time that is left then. At the
+    /// deadline everything that still runs is stopped. A second call stops nothing more and returns at once.
+    pub async fn stop(&self, reason: StopReason, budget: Duration, on_stopped: impl Fn(StopRecord)) {
+        let inner = &self.inner;
+        let Some(Closed { idle, mut out, mut back }) = inner.pool.close() else { return };
+        let began = inner.clock().now();
+        let deadline = began + budget.min(inner.template.limits.shutdown);
+        inner.template.lifecycle.stopping(reason);
+        inner.template.halt.set(deadline);
+        let stop = Stop { began, deadline };
+
+        let mut stops = JoinSet::new();
+        for slot in idle {
+            out.remove(&slot.number);
+            stops.spawn(stop.slot(Arc::clone(inner), slot));
+        }
+        let mut at_deadline = inner.clock().sleep_until(deadline);
+        let mut given_up = inner.clock().sleep_until(deadline + PATIENCE);
+        while !(stops.is_empty() && out.is_empty()) {
+            tokio::select! {
+                biased;
+                Some(stopped) = stops.join_next() => {
+                    // A task that panicked left no record; its instance is missing below.
+                    if let Ok(Some(record)) = stopped {
+                        on_stopped(record);
+                    }
+                }
+                Some(returned) = back.recv(), if !out.is_empty() => match returned {
+                    Back::Instance(slot) => {
+                        out.remove(&slot.number);
+                        stops.spawn(stop.slot(Arc::clone(inner), slot));
+                    }
+                    Back::Gone { number, cause } => {
+                        out.remove(&number);
+                        if let Some(record) = stop.gone(inner, number, &cause) {
+                            on_stopped(record);
+                        }
+                    }
+                },
+                () = &mut at_deadline, if !inner.template.halt.over.is_cancelled() => inner.template.halt.over.cancel(),
+                () = &mut given_up => break,
+            }
+        }
+        // Starts that are still under way end here, too.
+        inner.template.halt.over.cancel();
+        for record in stop.missing(inner, &out) {
+            on_stopped(record);
+        }
+    }
+}
+
+/// The time frame of one stop.
+#[derive(Clone, Copy)]
+struct Stop {
+    began: Moment,
+    deadline: Moment,
+}
+
+impl Stop {
+    /// Stop one instance that is free. An empty slot has nothing to stop.
+    async fn slot(self, inner: Arc<Inner>, slot: Slot) -> Option<StopRecord> {
+        let mut instance = slot.instance?;
+        let number = slot.number;
+        let (result, cpu) = if instance.has(Hook::Shutdown) {
+            let result = self.shut_down(&inner, &mut instance).await;
+            (Some(result), instance.cpu())
+        } else {
+            (None, Duration::ZERO)
+        };
+        // The end is when everything the instance held is free again.
+        drop(instance);
+        let record = match &result {
+            None => self.record(&inner, number, StopOutcome::NoHook, None),
+            Some(Ok(())) => self.record(&inner, number, StopOutcome::Completed, None),
+            Some(Err(cause)) => self.record(&inner, number, outcome(cause), Some(cause.to_string())),
+        };
+        if let Some(result) = &result {
+            let counted = result.as_ref().map_or_else(CallOutcome::from, |()| CallOutcome::Ok);
+            inner.counters.record(Hook::Shutdown, counted, cpu, record.took);
+        }
+        Some(StopRecord { cpu, ..record })
+    }
+
+    async fn shut_down(self, inner: &Inner, instance: &mut Instance) -> Result<(), EndCause> {
+        let left = self.deadline.since(inner.clock().now());
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        instance.call_alone(Shutdown(millis), self.deadline).await
+    }
+
+    /// An instance that did not survive its last call. Work it held is lost: that is never a clean end.
+    fn gone(self, inner: &Inner, number: u64, cause: &EndCause) -> Option<StopRecord> {
+        let holds_state = inner.isolation == crate::limits::Isolation::Warm;
+        holds_state.then(|| self.record(inner, number, outcome(cause), Some(format!("in its last request: {cause}"))))
+    }
+
+    fn missing(self, inner: &Inner, numbers: &BTreeSet<u64>) -> Vec<StopRecord> {
+        let why = || Some("its last request did not end".to_owned());
+        numbers.iter().map(|number| self.record(inner, *number, StopOutcome::Overran, why())).collect()
+    }
+
+    fn record(self, inner: &Inner, instance: u64, outcome: StopOutcome, error: Option<String>) -> StopRecord {
+        let now = inner.clock().now();
+        StopRecord {
+            plugin: inner.template.name.clone(),
+            digest: inner.digest.clone(),
+            instance,
+            outcome,
+            budget: self.deadline.since(self.began),
+            took: now.since(self.began),
+            cpu: Duration::ZERO,
+            overshoot: now.since(self.deadline),
+            error,
+        }
+    }
+}
+
+fn outcome(cause: &EndCause) -> StopOutcome {
+    match cause {
+        EndCause::Cpu { .. } | EndCause::Wall { .. } => StopOutcome::Overran,
+        EndCause::Returned { .. } => StopOutcome::Failed,
+        EndCause::Abandoned => StopOutcome::Abandoned,
+        EndCause::Memory { .. }
+        | EndCause::Stack
+        | EndCause::Trap { .. }
+        | EndCause::Refused { .. }
+        | EndCause::Overloaded { .. }
+        | EndCause::Unavailable(_) => StopOutcome::Trapped,
+    }
+}
