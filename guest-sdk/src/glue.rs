@@ -236,24 +236,26 @@ mod tests {
     }
 
     #[test]
-    fn hooks_are_refused_before_configure_and_configure_a_second_time() {
+    fn hooks_are_refused_before_configure_and_configure_a_second_time() -> Result<()> {
         let slot = Slot::<Configured>::new();
         assert!(slot.call(|_| Ok(())).is_err());
-        slot.configure("{}").unwrap();
-        slot.call(|_| Ok(())).unwrap();
+        slot.configure("{}")?;
+        slot.call(|_| Ok(()))?;
         assert!(slot.configure("{}").is_err());
+        Ok(())
     }
 
     #[test]
-    fn the_parts_are_ended_even_if_the_plugins_own_shutdown_fails() {
+    fn the_parts_are_ended_even_if_the_plugins_own_shutdown_fails() -> Result<()> {
         let slot = Slot::<Configured>::new();
-        slot.configure("{}").unwrap();
-        let error = slot.shut_down(Deadline::never()).unwrap_err();
-        assert_eq!(error.to_string(), "flush failed; queue: 2 left");
+        slot.configure("{}")?;
+        let error = slot.shut_down(Deadline::never()).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("flush failed; queue: 2 left"));
+        Ok(())
     }
 
     #[test]
-    fn without_configure_the_instance_makes_itself() {
+    fn without_configure_the_instance_makes_itself() -> Result<()> {
         #[derive(Default)]
         struct Plain(u32);
         impl Plugin for Plain {
@@ -272,6 +274,7 @@ mod tests {
                 Ok(plugin.0)
             })
         };
-        assert_eq!((count().unwrap(), count().unwrap()), (1, 2));
+        assert_eq!((count()?, count()?), (1, 2));
+        Ok(())
     }
 }

@@ -16,7 +16,10 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     }
     step::run("examples in the documentation", step::cargo().args(["test", "--workspace", "--doc"]))?;
     for workspace in GUEST_WORKSPACES {
-        step::run(&format!("native tests of {workspace}"), guest_cargo(workspace, "test").args(["--workspace", "--quiet"]))?;
+        step::run(
+            &format!("native tests of {workspace}"),
+            guest_cargo(workspace, "test").args(["--workspace", "--quiet"]),
+        )?;
     }
     Ok(())
 }

@@ -102,7 +102,10 @@ fn attempt(source: Source, target: Target) -> Result<String> {
             eprintln!("    guest toolchain: rustup target add {triple}");
             // Without the patience that a long download may deserve: there is another way.
             step::output(
-                Command::new("rustup").args(["target", "add", triple]).env("RUSTUP_MAX_RETRIES", "1").current_dir(step::root()),
+                Command::new("rustup")
+                    .args(["target", "add", triple])
+                    .env("RUSTUP_MAX_RETRIES", "1")
+                    .current_dir(step::root()),
             )?;
             if !installed(target)? {
                 bail!("rustup says that it installed {triple}, but rustc does not find it");
@@ -144,7 +147,9 @@ fn debian_install() -> Result<()> {
 }
 
 fn apt(command: &[&str], packages: &[&str]) -> Result<()> {
-    step::output(Command::new("apt-get").arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    step::output(
+        Command::new("apt-get").arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"),
+    )?;
     Ok(())
 }
 

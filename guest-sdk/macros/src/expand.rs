@@ -137,12 +137,9 @@ fn hook(self_type: &syn::Type, method: &Method) -> TokenStream {
             quote!(request, response, body),
             quote!(::tidegate_sdk::BodyVerdict),
         ),
-        Hook::Shutdown => (
-            quote!(ShutdownHook),
-            quote!(deadline: ::tidegate_sdk::Deadline),
-            quote!(deadline),
-            quote!(()),
-        ),
+        Hook::Shutdown => {
+            (quote!(ShutdownHook), quote!(deadline: ::tidegate_sdk::Deadline), quote!(deadline), quote!(()))
+        }
     };
     let name = &method.name;
     // Spanned at the method, so that a parameter or result of the wrong type is reported there.

@@ -36,7 +36,10 @@ pub(crate) fn plugin(attributes: TokenStream, item: TokenStream) -> Result<Plugi
     }
     let block: ItemImpl = syn::parse2(item)?;
     let Some((trait_path, _)) = &block.trait_ else {
-        return Err(Error::new_spanned(&block.self_ty, "expected `impl Plugin for ...`: the attribute makes an export of each method in it"));
+        return Err(Error::new_spanned(
+            &block.self_ty,
+            "expected `impl Plugin for ...`: the attribute makes an export of each method in it",
+        ));
     };
     if trait_path.segments.last().is_none_or(|segment| segment.ident != "Plugin") {
         return Err(Error::new_spanned(trait_path, "expected `impl Plugin for ...`"));
@@ -55,7 +58,8 @@ pub(crate) fn plugin(attributes: TokenStream, item: TokenStream) -> Result<Plugi
                 Err(error) => errors.add(error),
             },
             ImplItem::Type(_) => {}
-            other => errors.add(Error::new_spanned(other, format!("a plugin has `type Config` and these methods: {}", names()))),
+            other => errors
+                .add(Error::new_spanned(other, format!("a plugin has `type Config` and these methods: {}", names()))),
         }
     }
     if methods.is_empty() && errors.none() {
@@ -93,10 +97,14 @@ fn method(function: &ImplItemFn, has_config: bool) -> Result<Method> {
     let Some(hook) = Hook::of(&name.to_string()) else {
         return Err(Error::new(
             name.span(),
-            format!("`{name}` is no hook; a plugin has {}. Put other methods into an `impl` block of their own", names()),
+            format!(
+                "`{name}` is no hook; a plugin has {}. Put other methods into an `impl` block of their own",
+                names()
+            ),
         ));
     };
-    let expected = |at: proc_macro2::Span, what: &str| Err(Error::new(at, format!("{what}; expected `{}`", hook.signature())));
+    let expected =
+        |at: proc_macro2::Span, what: &str| Err(Error::new(at, format!("{what}; expected `{}`", hook.signature())));
 
     if let Some(asyncness) = &signature.asyncness {
         return expected(asyncness.span(), "a hook is not `async`: the host waits for it to return");
@@ -131,7 +139,10 @@ fn method(function: &ImplItemFn, has_config: bool) -> Result<Method> {
                 None => return expected(name.span(), "this hook is called on the plugin and needs `&mut self`"),
             }
             if parameters != wanted(hook) {
-                return expected(signature.paren_token.span.join(), &format!("`{name}` takes {} after `self`", count(wanted(hook))));
+                return expected(
+                    signature.paren_token.span.join(),
+                    &format!("`{name}` takes {} after `self`", count(wanted(hook))),
+                );
             }
             false
         }
@@ -172,7 +183,8 @@ fn unambiguous(tokens: TokenStream) -> TokenStream {
             other => other,
         };
         let ends_config = matches!(&token, TokenTree::Ident(ident) if ident == "Config");
-        if let ([.., TokenTree::Ident(this), TokenTree::Punct(a), TokenTree::Punct(b)], true) = (out.as_slice(), ends_config)
+        if let ([.., TokenTree::Ident(this), TokenTree::Punct(a), TokenTree::Punct(b)], true) =
+            (out.as_slice(), ends_config)
             && this == "Self"
             && (a.as_char(), b.as_char()) == (':', ':')
         {
@@ -211,32 +223,34 @@ mod tests {
     use super::*;
 
     fn check(source: &str) -> Result<Plugin> {
-        plugin(TokenStream::new(), source.parse().unwrap())
+        plugin(TokenStream::new(), source.parse()?)
     }
 
     #[track_caller]
     fn refused(source: &str, message: &str) {
-        let error = check(source).err().expect("must be refused");
-        let errors: Vec<_> = error.into_iter().map(|error| error.to_string()).collect();
+        let errors: Vec<_> = check(source).err().into_iter().flatten().map(|error| error.to_string()).collect();
         assert!(errors.iter().any(|error| error.contains(message)), "{errors:#?}");
     }
 
     #[test]
-    fn the_methods_that_are_written_become_hooks() {
+    fn the_methods_that_are_written_become_hooks() -> Result<()> {
         let plugin = check(
             "impl Plugin for A { type Config = C; fn configure(config: Self::Config, cx: &mut Context) -> Result<Self> {} \
              fn shutdown(&mut self, deadline: Deadline) -> Result<()> {} }",
-        )
-        .unwrap();
+        )?;
         let hooks: Vec<_> = plugin.methods.iter().map(|method| (method.hook, method.takes_context)).collect();
         assert_eq!(hooks, [(Hook::Configure, true), (Hook::Shutdown, false)]);
-        let configure = plugin.methods.first().unwrap().function.to_string();
-        assert!(configure.contains("< Self as :: tidegate_sdk :: Plugin > :: Config"), "{configure}");
+        let functions: String = plugin.methods.iter().map(|method| method.function.to_string()).collect();
+        assert!(functions.contains("< Self as :: tidegate_sdk :: Plugin > :: Config"), "{functions}");
+        Ok(())
     }
 
     #[test]
     fn a_method_that_is_no_hook_is_refused_with_the_names_of_the_hooks() {
-        refused("impl Plugin for A { fn on_requests(&mut self) {} }", "`on_requests` is no hook; a plugin has `configure`");
+        refused(
+            "impl Plugin for A { fn on_requests(&mut self) {} }",
+            "`on_requests` is no hook; a plugin has `configure`",
+        );
     }
 
     #[test]
@@ -259,8 +273,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once() {
-        let error = check("impl Plugin for A { fn on_request(&mut self) {} fn shut_down(&mut self) {} }").err().unwrap();
-        assert_eq!(error.into_iter().count(), 2);
+        let refused = check("impl Plugin for A { fn on_request(&mut self) {} fn shut_down(&mut self) {} }").err();
+        assert_eq!(refused.into_iter().flatten().count(), 2);
     }
 
     #[test]
@@ -270,7 +284,10 @@ mod tests {
         refused("impl<T> Plugin for A<T> {}", "no parameters");
         refused("impl Plugin for A {}", "at least one of");
         refused("impl Plugin for A { const X: u32 = 1; }", "`type Config` and these methods");
-        refused("impl Plugin for A { type Config = C; fn shutdown(&mut self, d: Deadline) {} }", "no `configure` takes it");
+        refused(
+            "impl Plugin for A { type Config = C; fn shutdown(&mut self, d: Deadline) {} }",
+            "no `configure` takes it",
+        );
         refused("impl Plugin for A { async fn shutdown(&mut self, d: Deadline) {} }", "not `async`");
         assert!(plugin(quote!(name = "x"), quote!(impl Plugin for A {})).is_err());
     }
