@@ -1,13 +1,40 @@
-//! The configuration, as valid types. `raw` reads the file, `build` checks it and reports every problem at once;
-//! a [`Config`] that exists is one that can run (but for what only binding, connecting and compiling can tell).
+//! The configuration, as valid types. A [`Config`] that exists is one that can run (but for what only binding,
+//! connecting and compiling can tell); a file that cannot become one gives every problem at once, with line and caret.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
+//! | `settings`, `upstream`, `plugin`, `route` | one table each: keys, defaults, ranges |
+//! | `names` | names, and references to them |
+//! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
+//! | `units` | durations and sizes as text |
+//! | `diagnostic` | how problems are collected and shown |
 
+mod build;
+mod diagnostic;
+mod names;
+mod plugin;
+mod reader;
+mod route;
+mod settings;
+mod units;
+mod upstream;
+
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
 use tidegate_runtime::{Instances, Isolation, Limits};
+
+pub use self::diagnostic::Diagnostics;
+pub use self::units::{HumanDuration, HumanSize};
+use self::diagnostic::Diagnostic;
+
+/// The longest config file that is read, bytes.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// Everything `tidegate run` needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +55,61 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Where compiled plugins are kept between runs; `None` compiles anew at each start.
     pub cache: Option<PathBuf>,
+}
+
+impl Config {
+    /// Read the file at `path`. Plugin files are looked for, but not read.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, in the order of the file.
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let source = read(path).map_err(|problem| Diagnostics::new(path, "", vec![problem]))?;
+        build::build(&source, path, build::Files::Checked)
+    }
+
+    /// Read `source`, which stands for the text of a file at `origin`: paths in it are relative to that file's folder.
+    /// Looks at the text alone, not at the files it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the file.
+    pub fn parse(source: &str, origin: &Path) -> Result<Self, Diagnostics> {
+        build::build(source, origin, build::Files::Ignored)
+    }
+}
+
+/// The text of the file, or why there is none.
+fn read(path: &Path) -> Result<String, Diagnostic> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => Some("name the file with `--config FILE`"),
+            std::io::ErrorKind::IsADirectory => Some("name the file in it, for example with `--config tidegate.toml`"),
+            _ => None,
+        };
+        let problem = Diagnostic::of_file(format!("cannot read the config file {shown}: {}", reason(&error)));
+        match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        let limit = HumanSize(LONGEST_FILE);
+        return Err(Diagnostic::of_file(format!("{shown} is longer than {limit}; is it a config file?")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Diagnostic::of_file(format!("{shown} is not UTF-8 text: the first bad byte is in line {line}"))
+    })
+}
+
+/// What the system says, without the number of the error.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 /// `[server]`: what clients connect to, and how much they may ask for.

@@ -1,0 +1,230 @@
+//! From the text of a file to a [`Config`]: reads every table, then checks what only the whole can tell.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Problems};
+use super::names::Names;
+use super::reader::Table;
+use super::settings::{self, Address};
+use super::units::HumanDuration;
+use super::{Config, Plugin, Route, Shutdown, plugin, route, upstream};
+use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
+
+/// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
+const MOST_INSTANCES: usize = 4_096;
+
+/// Whether plugin files are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// They must be there.
+    Checked,
+    /// The text alone is looked at.
+    Ignored,
+}
+
+/// Read `source`, the text of the file at `origin`.
+pub(super) fn build(source: &str, origin: &Path, files: Files) -> Result<Config, Diagnostics> {
+    let document = match DeTable::parse(source) {
+        Ok(document) => document,
+        // After a syntax error the rest of the file may mean anything, so this one is reported alone.
+        Err(error) => {
+            let problem = match error.span() {
+                Some(span) => Diagnostic::at(span, "the file is not valid TOML").label(error.message()),
+                None => Diagnostic::of_file(format!("the file is not valid TOML: {}", error.message())),
+            };
+            return Err(Diagnostics::new(origin, source, vec![problem]));
+        }
+    };
+    let problems = Problems::default();
+    let config = {
+        let top = Table::new(document.get_ref(), "", 0..0, &problems);
+        read(top, origin.parent().unwrap_or(Path::new("")), files)
+    };
+    problems.finish(origin, source, config)
+}
+
+fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
+    let problems = top.problems();
+
+    let cache = settings::cache(&top, folder);
+    let (server, listen) = settings::server(top.table("server", "[server]"));
+    let (admin, admin_listen) = settings::admin(top.table("admin", "[admin]"));
+    listen_once(&listen, &admin_listen, problems);
+    let shutdown_spans = ShutdownSpans::of(&top);
+    let shutdown = settings::shutdown(top.table("shutdown", "[shutdown]"));
+    let log = settings::log(top.table("log", "[log]"));
+
+    let mut upstream_names = Names::new("upstream", problems);
+    let mut upstreams = Vec::new();
+    for table in top.tables("upstream") {
+        let span = table.span_of("name").unwrap_or(table.span());
+        let upstream = upstream::upstream(table);
+        upstream_names.insert(&upstream.name, upstreams.len(), span);
+        upstreams.push(upstream);
+    }
+
+    let mut plugin_names = Names::new("plugin", problems);
+    let mut plugins = Vec::new();
+    for table in top.tables("plugin") {
+        let span = table.span_of("name").unwrap_or(table.span());
+        let path_span = table.span_of("path");
+        let plugin = plugin::plugin(table, folder);
+        plugin_names.insert(&plugin.name, plugins.len(), span);
+        if let (Files::Checked, Some(span)) = (files, path_span) {
+            file_is_there(&plugin, span, problems);
+        }
+        plugins.push(plugin);
+    }
+    let instances: usize = plugins.iter().map(|plugin| plugin.instances.max).sum();
+    if instances > MOST_INSTANCES {
+        problems.push(
+            Diagnostic::of_file(format!("the plugins may have {instances} instances together; at most {MOST_INSTANCES} fit"))
+                .hint("lower `instances` of the plugins that need fewer"),
+        );
+    }
+
+    let mut routes: Vec<Route> = Vec::new();
+    let mut seen: HashMap<(Option<String>, String), Range<usize>> = HashMap::new();
+    let tables = top.tables("route");
+    if tables.is_empty() && top.span_of("route").is_none() {
+        problems.push(
+            Diagnostic::of_file("there is no [[route]], so nothing would be served")
+                .hint("add a [[route]] with `path = \"/\"` and `upstream = \"..\"`"),
+        );
+    }
+    for table in tables {
+        let span = table.span_of("path").unwrap_or(table.span());
+        let Some(route) = route::route(table, &upstream_names, &plugin_names) else { continue };
+        match seen.get(&(route.host.clone(), route.path.clone())) {
+            Some(first) => problems.push(
+                Diagnostic::at(span, format!("there are two routes for `{}{}`", route.host.as_deref().unwrap_or(""), route.path))
+                    .label("again here")
+                    .related(first.clone(), "first here"),
+            ),
+            None => {
+                seen.insert((route.host.clone(), route.path.clone()), span);
+            }
+        }
+        routes.push(route);
+    }
+
+    ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
+    top.finish();
+    Config { server, admin, shutdown, log, upstreams, plugins, routes, cache }
+}
+
+/// No two listeners may want the same port of the same address.
+fn listen_once(server: &[Address], admin: &Address, problems: &Problems) {
+    let clash = |a: &SocketAddr, b: &SocketAddr| {
+        let covers = |a: &SocketAddr, b: &SocketAddr| a.ip() == b.ip() || a.ip().is_unspecified() && a.is_ipv4() == b.is_ipv4();
+        a.port() == b.port() && a.port() != 0 && (covers(a, b) || covers(b, a))
+    };
+    let mut earlier: Vec<(&Address, &str)> = Vec::new();
+    for (address, table) in server.iter().map(|address| (address, "[server]")).chain([(admin, "[admin]")]) {
+        if let Some((other, other_table)) = earlier.iter().find(|(other, _)| clash(&other.0, &address.0)) {
+            // One of the two is in the file: the defaults do not clash.
+            let (shown, unshown) = if address.1.is_some() { (address, other) } else { (*other, &address) };
+            let mut problem = Diagnostic::at(
+                shown.1.clone().unwrap_or(0..0),
+                format!("{other_table} and {table} cannot both listen on port {}", address.0.port()),
+            )
+            .label("this address is taken twice");
+            problem = match &unshown.1 {
+                Some(span) => problem.related(span.clone(), "first here"),
+                None => problem.note(format!("the other one is a default, {}", unshown.0)),
+            };
+            problems.push(problem);
+        }
+        earlier.push((address, table));
+    }
+}
+
+/// A plugin's file must be there; whether it is a plugin is found when it is loaded.
+fn file_is_there(plugin: &Plugin, span: Range<usize>, problems: &Problems) {
+    let label = match std::fs::metadata(&plugin.path) {
+        Ok(metadata) if metadata.is_dir() => "this is a folder".to_owned(),
+        Ok(_) => return,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    if plugin.path.as_os_str().is_empty() {
+        return;
+    }
+    problems.push(
+        Diagnostic::at(span, format!("the file of plugin `{}` cannot be read", plugin.name))
+            .label(label)
+            .hint(format!("looked for it at {}", plugin.path.display())),
+    );
+}
+
+/// Where the parts of the shutdown are written.
+struct ShutdownSpans {
+    table: Option<Range<usize>>,
+    keys: HashMap<&'static str, Range<usize>>,
+}
+
+impl ShutdownSpans {
+    fn of(top: &Table<'_>) -> Self {
+        let table = top.peek("shutdown");
+        let keys = ["grace", "drain_delay", "drain", "flush", "min_drain"];
+        Self {
+            table: top.span_of("shutdown"),
+            keys: keys
+                .into_iter()
+                .filter_map(|key| Some((key, table.as_ref()?.span_of(key)?)))
+                .collect(),
+        }
+    }
+}
+
+/// The parts of the shutdown must fit into the grace period.
+fn ledger_fits(shutdown: &Shutdown, plugins: &[Plugin], spans: &ShutdownSpans, problems: &Problems) {
+    let longest = plugins.iter().max_by_key(|plugin| plugin.limits.shutdown);
+    let reserve = longest.map_or(Duration::ZERO, |plugin| plugin.limits.shutdown);
+    let Err(overdrawn) = Ledger::new(shutdown, reserve) else { return };
+    let at = |key: &str, message: String| match spans.keys.get(key).or(spans.table.as_ref()) {
+        Some(span) => Diagnostic::at(span.clone(), message),
+        None => Diagnostic::of_file(message),
+    };
+    let human = HumanDuration;
+    problems.push(match overdrawn {
+        Overdrawn::Parts { parts, grace } => {
+            let over = parts.needed().saturating_sub(grace);
+            let plugin = longest.map_or(String::new(), |plugin| format!(" of plugin `{}`", plugin.name));
+            let mut problem = at(
+                "grace",
+                format!("the shutdown needs {}, but `grace` is {}", human(parts.needed()), human(grace)),
+            )
+            .label(format!("{} too short", human(over)))
+            .note(format!(
+                "drain_delay {} + drain {} + shutdown{plugin} {} + flush {} + margin {} = {}",
+                human(parts.drain_delay),
+                human(parts.drain),
+                human(parts.plugins),
+                human(parts.flush),
+                human(MARGIN),
+                human(parts.needed()),
+            ))
+            .hint("raise `grace` (and the supervisor's own limit above it), or shorten one of the parts");
+            if spans.keys.contains_key("grace") {
+                for key in ["drain_delay", "drain", "flush"] {
+                    if let Some(span) = spans.keys.get(key) {
+                        problem = problem.related(span.clone(), "");
+                    }
+                }
+            }
+            problem
+        }
+        Overdrawn::MinDrain { min_drain, limit } => at(
+            "min_drain",
+            format!("`min_drain` is {}, but `grace` leaves {}", human(min_drain), human(limit)),
+        )
+        .label(format!("{} too long", human(min_drain.saturating_sub(limit)))),
+    });
+}

@@ -1,0 +1,194 @@
+//! `[[plugin]]` and the tables under it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_runtime::{Instances, Isolation, Limits};
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::names::name;
+use super::reader::{Table, Value};
+use super::settings::{DAY, MILLISECOND};
+use super::units::{HumanDuration, HumanSize};
+use super::{OnFailure, Plugin};
+
+/// Instances of one plugin. Each has a slot of address space reserved for it.
+pub(super) const MOST_INSTANCES: usize = 1_000;
+
+/// Read one `[[plugin]]`; `path` is taken from `folder`.
+pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
+    let plugin = Plugin {
+        name: name(&table).unwrap_or_else(|| Arc::from("")),
+        path: path(&table).map(|path| folder.join(path)).unwrap_or_default(),
+        sha256: sha256(&table),
+        instances: instances(&table),
+        isolation: table.word("isolation", &[("warm", Isolation::Warm), ("fresh", Isolation::Fresh)], Isolation::Warm),
+        on_failure: table.word(
+            "on_failure",
+            &[("closed", OnFailure::Closed), ("open", OnFailure::Open)],
+            OnFailure::Closed,
+        ),
+        config: config(&table),
+        limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
+    };
+    grants(&table);
+    table.finish();
+    plugin
+}
+
+fn path<'t>(table: &Table<'t>) -> Option<&'t str> {
+    match table.string("path") {
+        Some(path) if path.get_ref().is_empty() => {
+            table.problems().push(Diagnostic::at(path.span(), "`path` is empty"));
+            None
+        }
+        Some(path) => Some(path.into_inner()),
+        None => {
+            if table.span_of("path").is_none() {
+                table.missing("path", "\"plugins/name.wasm\"");
+            }
+            None
+        }
+    }
+}
+
+/// 64 hex digits, as `sha256sum` prints them or with the prefix that `tidegate inspect` shows.
+fn sha256(table: &Table<'_>) -> Option<String> {
+    let text = table.string("sha256")?;
+    let digits = text.get_ref().strip_prefix("sha256:").unwrap_or(text.get_ref());
+    if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Some(digits.to_ascii_lowercase());
+    }
+    table.problems().push(
+        Diagnostic::at(text.span(), "`sha256` is not a SHA-256 digest")
+            .label(format!("expected 64 hexadecimal digits, found {} characters", digits.chars().count()))
+            .hint("`tidegate inspect` prints it"),
+    );
+    None
+}
+
+/// A number, or `{ min, max }`. By default one instance per worker thread is ready, and up to four times as many come
+/// up when calls would wait: a call that sleeps holds its instance but not its thread.
+fn instances(table: &Table<'_>) -> Instances {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES / 4);
+    let default = Instances { min: workers, max: workers * 4 };
+    let Some(value) = table.value("instances") else { return default };
+    let DeValue::Table(entries) = value.get_ref() else {
+        if matches!(value.get_ref(), DeValue::Integer(_)) {
+            let count = table.count_in("instances", value, 1..=MOST_INSTANCES);
+            return count.map_or(default, |count| Instances { min: count, max: count });
+        }
+        table.wrong("instances", value, "a number or { min = .., max = .. }");
+        return default;
+    };
+    let inner = Table::new(entries, "`instances`", value.span(), table.problems());
+    let given = |key| inner.value(key).and_then(|value| inner.count_in(key, value, 1..=MOST_INSTANCES));
+    let (min, max) = (given("min"), given("max"));
+    let instances = Instances {
+        min: min.unwrap_or_else(|| default.min.min(max.unwrap_or(default.min))),
+        max: max.unwrap_or_else(|| default.max.max(min.unwrap_or(default.max))),
+    };
+    if instances.min > instances.max {
+        table.problems().push(
+            Diagnostic::at(value.span(), "`min` is greater than `max`")
+                .label(format!("{} is greater than {}", instances.min, instances.max)),
+        );
+    }
+    inner.finish();
+    instances
+}
+
+/// `[plugin.config]` as JSON.
+fn config(table: &Table<'_>) -> String {
+    let none = || "{}".to_owned();
+    let Some(value) = table.value("config") else { return none() };
+    if !matches!(value.get_ref(), DeValue::Table(_)) {
+        table.wrong("config", value, "a table; write it under [plugin.config]");
+        return none();
+    }
+    json(table, value).map_or_else(none, |json| json.to_string())
+}
+
+/// A TOML value as JSON. Dates become strings; what JSON cannot hold is reported.
+fn json(table: &Table<'_>, value: Value<'_>) -> Option<serde_json::Value> {
+    let refuse = |label: &str| {
+        table.problems().push(
+            Diagnostic::at(value.span(), "this value cannot be handed to the plugin as JSON").label(label.to_owned()),
+        );
+        None
+    };
+    Some(match value.get_ref() {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(yes) => (*yes).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => number.into(),
+            Err(_) => return refuse("does not fit into 64 bits"),
+        },
+        DeValue::Float(number) => {
+            match number.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
+                Some(number) => number.into(),
+                None => return refuse("JSON has no such number"),
+            }
+        }
+        DeValue::Array(items) => items.iter().map(|item| json(table, item)).collect::<Option<Vec<_>>>()?.into(),
+        DeValue::Table(entries) => {
+            let entry = |(key, value): (&toml::Spanned<std::borrow::Cow<'_, str>>, _)| {
+                Some((key.get_ref().clone().into_owned(), json(table, value)?))
+            };
+            entries.iter().map(entry).collect::<Option<serde_json::Map<_, _>>>()?.into()
+        }
+    })
+}
+
+/// `[plugin.grants]`: the table may be there, but this version has nothing to grant.
+fn grants(table: &Table<'_>) {
+    let Some(grants) = table.table("grants", "[plugin.grants]") else { return };
+    for (key, _) in grants.entries() {
+        let name = key.get_ref();
+        grants.problems().push(
+            Diagnostic::at(key.span(), format!("there is no grant `{name}`"))
+                .label("this version has no grants")
+                .hint("take the key out; every plugin has lifecycle, logging, clocks and random without a grant"),
+        );
+    }
+}
+
+/// `[plugin.limits]`
+fn limits(table: Table<'_>) -> Limits {
+    let default = Limits::default();
+    let minute = Duration::from_secs(60);
+    let limits = Limits {
+        configure: table.duration("configure", MILLISECOND..=10 * minute, default.configure),
+        cpu: table.duration("cpu", MILLISECOND..=10 * minute, default.cpu),
+        wall: table.duration("wall", MILLISECOND..=DAY, default.wall),
+        shutdown: table.duration("shutdown", MILLISECOND..=DAY, default.shutdown),
+        memory: table.size("memory", 64 << 10..=4 << 30, default.memory),
+        queue: table.count("queue", 0..=1_000_000, default.queue),
+        body: table.size("body", 1..=1 << 30, default.body),
+    };
+    // A limit that another one makes unreachable says something its author does not know.
+    if limits.cpu > limits.wall {
+        let (cpu, wall) = (HumanDuration(limits.cpu), HumanDuration(limits.wall));
+        unreachable(&table, "cpu", "wall", &format!("a call ends after {wall}, before it can use {cpu} of CPU time"));
+    }
+    if limits.body > limits.memory {
+        let (body, memory) = (HumanSize(limits.body as u64), HumanSize(limits.memory as u64));
+        unreachable(&table, "body", "memory", &format!("a body of {body} does not fit into {memory} of memory"));
+    }
+    table.finish();
+    limits
+}
+
+/// Report that `key` is greater than the limit `bound`, at whichever of the two is in the file.
+fn unreachable(table: &Table<'_>, key: &'static str, bound: &'static str, label: &str) {
+    let (own, other) = (table.span_of(key), table.span_of(bound));
+    let Some(span) = own.clone().or_else(|| other.clone()) else { return };
+    let mut problem = Diagnostic::at(span, format!("`{key}` is greater than `{bound}`")).label(label);
+    if own.is_some() && let Some(other) = other {
+        problem = problem.related(other, "");
+    }
+    table.problems().push(problem.hint(format!("raise `{bound}` or lower `{key}`")));
+}
