@@ -26,6 +26,127 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 ///   end. Such a plugin exports the shutdown hook, with or without a `shutdown` of its own.
 ///
 /// Without `configure`, the type must be [`Default`], and the instance is made when the first hook runs.
+///
+/// # An example of each hook
+///
+/// `configure` with a config, and `on_request` that answers some requests itself:
+/// ```
+/// use serde::Deserialize;
+/// use tidegate_sdk::prelude::*;
+///
+/// struct Gone {
+///     prefix: String,
+/// }
+///
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Config {
+///     prefix: String,
+/// }
+///
+/// #[tidegate_sdk::plugin]
+/// impl Plugin for Gone {
+///     type Config = Config;
+///
+///     fn configure(config: Config) -> Result<Self> {
+///         if !config.prefix.starts_with('/') {
+///             return Err("`prefix` has to begin with `/`".into());
+///         }
+///         Ok(Self { prefix: config.prefix })
+///     }
+///
+///     fn on_request(&mut self, request: &mut Request) -> Result<Verdict> {
+///         if request.path().starts_with(&self.prefix) {
+///             return Ok(Reply::new(410).header("content-type", "text/plain").body("gone\n").into());
+///         }
+///         request.set_header("x-checked", "1")?;
+///         Ok(Verdict::Forward)
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let mut plugin = Gone::configure(Config { prefix: "/v1".into() })?;
+/// let mut old = Request::builder().target("/v1/users").build();
+/// assert!(matches!(plugin.on_request(&mut old)?, Verdict::Respond(reply) if reply.status == 410));
+/// let mut new = Request::builder().target("/v2/users").build();
+/// assert_eq!(plugin.on_request(&mut new)?, Verdict::Forward);
+/// assert_eq!(new.header("x-checked").as_deref(), Some("1"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `on_request_body`: the head decides whether the body is worth gathering.
+/// ```
+/// use tidegate_sdk::prelude::*;
+///
+/// #[derive(Default)]
+/// struct JsonOnly;
+///
+/// #[tidegate_sdk::plugin]
+/// impl Plugin for JsonOnly {
+///     fn on_request(&mut self, request: &mut Request) -> Result<Verdict> {
+///         let json = request.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
+///         Ok(if json { Verdict::ReadBody } else { Verdict::Forward })
+///     }
+///
+///     fn on_request_body(&mut self, _request: &mut Request, body: Vec<u8>) -> Result<BodyVerdict> {
+///         match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+///             Ok(_) => Ok(BodyVerdict::Forward),
+///             Err(error) => Ok(Reply::new(400).body(format!("not JSON: {error}\n")).into()),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let mut request = Request::builder().method("POST").header("content-type", "application/json").build();
+/// assert_eq!(JsonOnly.on_request(&mut request)?, Verdict::ReadBody);
+/// assert_eq!(JsonOnly.on_request_body(&mut request, b"[1]".to_vec())?, BodyVerdict::Forward);
+/// assert!(matches!(JsonOnly.on_request_body(&mut request, b"[".to_vec())?, BodyVerdict::Respond(_)));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `on_response` and `on_response_body`, with a note that carries state from the request to its response:
+/// ```
+/// use tidegate_sdk::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Shout;
+///
+/// #[tidegate_sdk::plugin]
+/// impl Plugin for Shout {
+///     fn on_request(&mut self, request: &mut Request) -> Result<()> {
+///         if request.query().as_deref() == Some("loud") {
+///             request.set_note("loud", "")?;
+///         }
+///         Ok(())
+///     }
+///
+///     fn on_response(&mut self, request: &Request, response: &mut Response) -> Result<Verdict> {
+///         if request.note("loud").is_none() || response.header("content-encoding").is_some() {
+///             return Ok(Verdict::Forward);
+///         }
+///         response.set_header("x-loud", "1")?;
+///         Ok(Verdict::ReadBody)
+///     }
+///
+///     fn on_response_body(&mut self, _: &Request, _: &mut Response, body: Vec<u8>) -> Result<Vec<u8>> {
+///         Ok(body.to_ascii_uppercase())
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let mut request = Request::builder().target("/?loud").build();
+/// let mut response = Response::builder().build();
+/// Shout.on_request(&mut request)?;
+/// assert_eq!(Shout.on_response(&request, &mut response)?, Verdict::ReadBody);
+/// assert_eq!(Shout.on_response_body(&request, &mut response, b"hello".to_vec())?, b"HELLO");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `shutdown` is in the example at the top of [the crate's documentation](crate), and for plugins made of parts in
+/// that of [`Context`](crate::Context).
 pub trait Plugin: Sized + 'static {
     /// The plugin's config, from `[plugin.config]`.
     type Config: DeserializeOwned;

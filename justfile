@@ -1,0 +1,27 @@
+# For those who have `just`. Each recipe is one of the project's own commands; `cargo xtask --help` shows them all.
+
+# Show this list
+default:
+    @just --list
+
+# Traffic through the example plugins, then a shutdown with one plugin that overruns
+demo *args:
+    cargo xtask demo -- {{ args }}
+
+# Build the plugins and run every test
+test *args:
+    cargo xtask test -- {{ args }}
+
+# Build the example plugins and the tests' guests to WebAssembly
+plugins *args:
+    cargo xtask plugins {{ args }}
+
+# Everything that a change has to pass
+ci:
+    cargo xtask ci
+
+# Format all three workspaces
+fmt:
+    cargo fmt --all
+    cd example-plugins && cargo fmt --all
+    cd tests/guests && cargo fmt --all
