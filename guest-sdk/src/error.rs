@@ -37,9 +37,12 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.0.to_string();
-        f.write_str(&told)?;
+        write!(f, "{}", self.0)?;
         let mut cause = self.0.source();
+        if cause.is_none() {
+            return Ok(());
+        }
+        let mut told = self.0.to_string();
         while let Some(error) = cause {
             let text = error.to_string();
             // Many an error repeats its cause in its own text.

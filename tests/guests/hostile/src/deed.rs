@@ -53,7 +53,7 @@ pub(crate) fn anywhere(behaviour: Behaviour) -> Result<()> {
         Kind::Panic => panic!("the hostile plugin panics"),
         Kind::Exit => std::process::exit(3),
         Kind::Error => Err("the hostile plugin returns an error".into()),
-        Kind::GiantString => Err(String::from_utf8(filler(behaviour.size()))?.into()),
+        Kind::GiantString => Err(String::from_utf8(giant(behaviour.size()))?.into()),
         Kind::InvalidUtf8 => Err(invalid_utf8().into()),
         Kind::Forward | Kind::Ok => Ok(()),
         other => Err(format!("this hook cannot do {other:?}").into()),
@@ -123,6 +123,14 @@ pub(crate) fn filler(size: usize) -> Vec<u8> {
         size /= 2;
     }
     bytes.resize(size, b'x');
+    bytes
+}
+
+/// The same for what is copied on its way to the host: a third of what there is memory for.
+fn giant(size: usize) -> Vec<u8> {
+    let mut bytes = filler(size.saturating_mul(3));
+    bytes.truncate(bytes.len() / 3);
+    bytes.shrink_to_fit();
     bytes
 }
 
