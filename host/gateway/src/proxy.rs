@@ -1,0 +1,279 @@
+//! The way of a request through the gateway. Read [`Proxy::handle`] and [`Proxy::pass`] from top to bottom: admission,
+//! route, request hooks, upstream, response hooks, answer.
+//!
+//! It knows no sockets of clients (see `server`) and no instances of plugins (see the runtime). Bodies stream by unless
+//! a plugin asks for one. A request on a route without plugins costs nothing for their sake.
+
+mod admission;
+mod body;
+mod chain;
+mod connection;
+mod headers;
+mod in_flight;
+mod reply;
+mod request_id;
+mod routes;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use tidegate_runtime::{Exchange, Plugin, RequestHead, ResponseHead, UpstreamNames};
+
+pub use self::body::{Body, BodyError};
+pub use self::connection::ConnectionInfo;
+pub(crate) use self::connection::{Activity, Protocol, at};
+pub(crate) use self::reply::problem;
+
+use self::admission::HeadLimits;
+use self::body::Content;
+use self::chain::{Chain, Onward};
+use self::headers::X_REQUEST_ID;
+use self::in_flight::InFlight;
+use self::reply::Refusal;
+use self::request_id::RequestIds;
+use self::routes::{NoMatch, Routes};
+use self::upstream::{Lease, Upstream, Upstreams};
+use crate::config::Config;
+use crate::stop::phase::{Phase, PhaseView};
+use crate::telemetry::Telemetry;
+
+/// Takes requests, and answers each of them.
+pub struct Proxy {
+    routes: Routes,
+    /// In the order of [`Config::routes`].
+    ways: Vec<Way>,
+    upstreams: Upstreams,
+    upstream_names: UpstreamNames,
+    ids: RequestIds,
+    limits: HeadLimits,
+    body_timeout: Duration,
+    phase: PhaseView,
+    telemetry: Arc<Telemetry>,
+}
+
+/// Where a route leads.
+struct Way {
+    upstream: usize,
+    chain: Chain,
+    /// Kept here so that a route without such hooks is seen to be one at a glance.
+    sees_responses: bool,
+}
+
+/// A response before it is one.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    content: Content,
+    lease: Option<Lease>,
+}
+
+impl Proxy {
+    /// `plugins` are those of the configuration, in its order. Call it inside a tokio runtime: it keeps connections to
+    /// the upstreams. They close when the proxy is dropped.
+    #[must_use]
+    pub fn new(config: &Config, plugins: &[Plugin], telemetry: Arc<Telemetry>, phase: PhaseView) -> Arc<Self> {
+        let ways = config
+            .routes
+            .iter()
+            .map(|route| {
+                let chain = Chain::new(route.plugins.iter().filter_map(|index| {
+                    Some((plugins.get(*index)?.clone(), config.plugins.get(*index)?.on_failure))
+                }));
+                Way { upstream: route.upstream, sees_responses: chain.sees_responses(), chain }
+            })
+            .collect();
+        Arc::new(Self {
+            routes: Routes::new(&config.routes),
+            ways,
+            upstreams: Upstreams::new(&config.upstreams),
+            upstream_names: config.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
+            ids: RequestIds::new(),
+            limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
+            body_timeout: config.server.body_timeout,
+            phase,
+            telemetry,
+        })
+    }
+
+    /// Counters and logs of this proxy.
+    pub(crate) fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// Answer a request. Whatever goes wrong becomes a response. The exchange is in flight until the response's body
+    /// has been handed over, or this future or the response is dropped.
+    pub async fn handle(
+        self: &Arc<Self>,
+        connection: &Arc<ConnectionInfo>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let id = self.ids.of(&head.headers);
+        let mut in_flight = InFlight::begin(&self.telemetry, connection, &id, &head);
+        let (method, version) = (head.method.clone(), head.version);
+        let content = Content::incoming(body, self.body_timeout);
+        let answer = match self.pass(connection, &id, head, content, &mut in_flight).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                if let Some(failure) = refusal.upstream_failure() {
+                    self.telemetry.metrics.exchanges.upstream_failed(failure);
+                }
+                refusal.into_answer(&id)
+            }
+        };
+        self.respond(answer, id, &method, version, in_flight)
+    }
+
+    /// The way of a request that nothing happens to.
+    async fn pass(
+        &self,
+        connection: &ConnectionInfo,
+        id: &HeaderValue,
+        mut head: http::request::Parts,
+        content: Content,
+        in_flight: &mut InFlight,
+    ) -> Result<Answer, Refusal> {
+        let target = admission::admit(&mut head, self.limits)?;
+        let way = self.route(&head, &target, in_flight)?;
+        if admission::is_last_stop(&mut head) {
+            return Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), content: Content::Empty, lease: None });
+        }
+        let upstream = self.upstreams.at(way.upstream).ok_or(Refusal::Internal("no such upstream"))?;
+        headers::prepare_request(&mut head.headers, id, connection.forwarded_for(), head.version);
+        if way.chain.len() == 0 {
+            return self.forward(upstream, head.method, target, head.headers, content).await;
+        }
+
+        let exchange = Exchange::new(request_head(connection, id, head, target), Arc::clone(&self.upstream_names));
+        let (mut exchange, onward) = way.chain.on_request(exchange, content).await?;
+        let (content, lease, hooks_left) = match onward {
+            Onward::Client { content, before } => (content, None, before),
+            Onward::Upstream(content) => {
+                let upstream = match exchange.upstream.as_deref() {
+                    Some(name) => self.upstreams.named(name).ok_or(Refusal::Internal("no such upstream"))?,
+                    None => upstream,
+                };
+                let request = &mut exchange.request;
+                if let Content::Whole(body) = &content {
+                    headers::reframe(&mut request.headers, body.len());
+                }
+                let fields = if way.sees_responses {
+                    request.headers.clone()
+                } else {
+                    std::mem::take(&mut request.headers)
+                };
+                let (method, target) = (request.method.clone(), request.target.clone());
+                let answer = self.forward(upstream, method, target, fields, content).await?;
+                exchange.response = Some(ResponseHead { status: answer.status, headers: answer.headers });
+                (answer.content, answer.lease, way.chain.len())
+            }
+        };
+        let (exchange, content) = way.chain.on_response(exchange, content, hooks_left).await?;
+        let response = exchange.response.ok_or(Refusal::Internal("the exchange lost its response"))?;
+        Ok(Answer { status: response.status, headers: response.headers, content, lease })
+    }
+
+    /// Send a request to an upstream, and take its response as it is.
+    async fn forward(
+        &self,
+        upstream: &Upstream,
+        method: Method,
+        target: PathAndQuery,
+        mut headers: HeaderMap,
+        content: Content,
+    ) -> Result<Answer, Refusal> {
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(target);
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = Uri::from_parts(uri).map_err(|_| Refusal::Internal("the target is no URI"))?;
+        head.method = method;
+        headers::name_te(&mut headers);
+        head.headers = headers;
+        let (response, lease) = upstream.send(head, content).await?;
+        let (mut head, body) = response.into_parts();
+        headers::strip_hop_by_hop(&mut head.headers);
+        let content = Content::incoming(body, self.body_timeout);
+        Ok(Answer { status: head.status, headers: head.headers, content, lease: Some(lease) })
+    }
+
+    fn route(
+        &self,
+        head: &http::request::Parts,
+        target: &PathAndQuery,
+        in_flight: &mut InFlight,
+    ) -> Result<&Way, Refusal> {
+        let index = self.routes.find(admission::without_port(host(&head.headers)), target.path()).map_err(|why| match why {
+            NoMatch::Unknown => Refusal::NoRoute,
+            NoMatch::Ambiguous => Refusal::AmbiguousPath,
+        })?;
+        in_flight.routed(index);
+        self.ways.get(index).ok_or(Refusal::NoRoute)
+    }
+
+    /// Finish an answer: what every response carries, and the framing that its status and the method ask for.
+    fn respond(
+        &self,
+        answer: Answer,
+        id: HeaderValue,
+        method: &Method,
+        version: Version,
+        mut in_flight: InFlight,
+    ) -> Response<Body> {
+        let Answer { status, mut headers, mut content, lease } = answer;
+        if let Content::Whole(body) = &content {
+            headers::reframe(&mut headers, body.len());
+        }
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RESET_CONTENT) {
+            content = Content::Empty;
+            if status != StatusCode::NOT_MODIFIED {
+                headers.remove(CONTENT_LENGTH);
+            }
+        } else if method == Method::HEAD {
+            content = Content::Empty;
+        }
+        headers.insert(X_REQUEST_ID, id);
+        if version < Version::HTTP_2 && self.phase.now() >= Phase::LameDuck {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        in_flight.answered(status);
+        let mut response = Response::new(Body::new(content, lease, in_flight));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// The request as plugins see it.
+fn request_head(
+    connection: &ConnectionInfo,
+    id: &HeaderValue,
+    head: http::request::Parts,
+    target: PathAndQuery,
+) -> RequestHead {
+    RequestHead {
+        id: id.to_str().unwrap_or_default().into(),
+        authority: host(&head.headers).into(),
+        method: head.method,
+        scheme: Scheme::HTTP,
+        target,
+        headers: head.headers,
+        version: head.version,
+        client: connection.peer(),
+    }
+}
+
+/// The authority the client asked for, as admission has settled it; empty if there is none.
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}

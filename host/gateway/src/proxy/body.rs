@@ -1,0 +1,339 @@
+//! The bodies of messages on their way: streaming by, or held in memory because a plugin asked for them.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::connection::millis;
+use super::in_flight::InFlight;
+use super::upstream::Lease;
+
+/// Why a body did not come in whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// No piece came within the time-out.
+    #[error("no piece of the body came within {0:?}")]
+    Stalled(Duration),
+    /// The connection it came on broke, or its framing was wrong.
+    #[error("the body broke off: {0}")]
+    Broken(#[from] hyper::Error),
+}
+
+/// What [`Content::gather`] can say.
+#[derive(Debug)]
+pub(super) enum GatherError {
+    /// More than the cap. The content is whole and can still be streamed.
+    TooLarge,
+    /// It did not come in whole.
+    Body(BodyError),
+}
+
+/// A message's body.
+#[derive(Debug)]
+pub(super) enum Content {
+    Empty,
+    Whole(Bytes),
+    Streaming(Paced),
+}
+
+impl Content {
+    /// The body of a message that has just come in; `pause` is the longest time between two pieces.
+    pub(super) fn incoming(incoming: Incoming, pause: Duration) -> Self {
+        if incoming.is_end_stream() { Self::Empty } else { Self::Streaming(Paced::new(incoming, pause)) }
+    }
+
+    /// Hold the whole body in memory and return it, unless it is longer than `cap` bytes. Trailers are dropped
+    /// (RFC 9110, section 6.5.1, lets an intermediary do so).
+    pub(super) async fn gather(&mut self, cap: usize) -> Result<Bytes, GatherError> {
+        let whole = match self {
+            Self::Empty => Bytes::new(),
+            Self::Whole(bytes) if bytes.len() > cap => return Err(GatherError::TooLarge),
+            Self::Whole(bytes) => return Ok(bytes.clone()),
+            Self::Streaming(paced) => paced.gather(cap).await?,
+        };
+        *self = Self::Whole(whole.clone());
+        Ok(whole)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(_) => match std::mem::replace(self, Self::Empty) {
+                Self::Whole(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+            Self::Streaming(paced) => {
+                let frame = ready!(paced.poll_frame(cx));
+                if matches!(frame, None | Some(Err(_))) {
+                    *self = Self::Empty;
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Streaming(paced) => paced.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming(paced) => paced.size_hint(),
+        }
+    }
+}
+
+/// A body that streams in, piece by piece, none of them late.
+#[derive(Debug)]
+pub(super) struct Paced {
+    /// Pieces that were read in vain by [`Paced::gather`].
+    ahead: VecDeque<Bytes>,
+    incoming: Incoming,
+    pause: Duration,
+    /// Made when a piece is first waited for: most bodies come in one piece with their head.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl Paced {
+    fn new(incoming: Incoming, pause: Duration) -> Self {
+        Self { ahead: VecDeque::new(), incoming, pause, timer: None, waiting: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(piece) = self.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            self.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+        }
+        let limit = Instant::now() + self.pause;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(limit)));
+        if !self.waiting {
+            timer.as_mut().reset(limit);
+            self.waiting = true;
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::Stalled(self.pause))))
+    }
+
+    async fn gather(&mut self, cap: usize) -> Result<Bytes, GatherError> {
+        if self.size_hint().lower() > cap as u64 {
+            return Err(GatherError::TooLarge);
+        }
+        let mut first = Bytes::new();
+        let mut more = BytesMut::new();
+        while let Some(frame) = std::future::poll_fn(|cx| self.poll_frame(cx)).await {
+            let Ok(piece) = frame.map_err(GatherError::Body)?.into_data() else { continue };
+            let length = first.len() + more.len() + piece.len();
+            if first.is_empty() {
+                first = piece;
+            } else {
+                // Copied together rather than kept apart: a client that sends single bytes must not make us keep a
+                // buffer for each.
+                more.extend_from_slice(&piece);
+            }
+            if length > cap {
+                self.ahead.extend([first, more.freeze()].into_iter().filter(|piece| !piece.is_empty()));
+                return Err(GatherError::TooLarge);
+            }
+        }
+        if more.is_empty() {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(first.len() + more.len());
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&more);
+        Ok(whole.freeze())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead: u64 = self.ahead.iter().map(|piece| piece.len() as u64).sum();
+        let rest = self.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(ahead));
+        }
+        hint.set_lower(rest.lower().saturating_add(ahead));
+        hint
+    }
+}
+
+/// How far a request's body is, seen by the one who waits for the response.
+#[derive(Debug, Default)]
+pub(super) struct UploadState {
+    /// Set while the client owes the next piece.
+    waits_for_client: AtomicBool,
+    moved_at: AtomicU64,
+    failure: AtomicU8,
+}
+
+/// How the client failed to send its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UploadFailure {
+    Stalled,
+    Broken,
+}
+
+impl UploadState {
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
+    }
+
+    /// When the upstream last took a piece, in [`millis`].
+    pub(super) fn moved_at(&self) -> u64 {
+        self.moved_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failure(&self) -> Option<UploadFailure> {
+        match self.failure.load(Ordering::Acquire) {
+            1 => Some(UploadFailure::Stalled),
+            2 => Some(UploadFailure::Broken),
+            _ => None,
+        }
+    }
+}
+
+/// A request's body on its way to the upstream.
+#[derive(Debug)]
+pub(super) struct Upload {
+    content: Content,
+    state: Option<Arc<UploadState>>,
+}
+
+impl Upload {
+    /// The state is there if the body streams.
+    pub(super) fn new(content: Content) -> (Self, Option<Arc<UploadState>>) {
+        let state = matches!(content, Content::Streaming(_)).then(|| {
+            Arc::new(UploadState { moved_at: AtomicU64::new(millis()), ..UploadState::default() })
+        });
+        (Self { content, state: state.clone() }, state)
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = self.content.poll_frame(cx);
+        if let Some(state) = &self.state {
+            state.waits_for_client.store(frame.is_pending(), Ordering::Relaxed);
+            state.moved_at.store(millis(), Ordering::Relaxed);
+            match &frame {
+                Poll::Ready(Some(Err(BodyError::Stalled(_)))) => state.failure.store(1, Ordering::Release),
+                Poll::Ready(Some(Err(BodyError::Broken(_)))) => state.failure.store(2, Ordering::Release),
+                _ => {}
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+/// A response's body on its way to the client. While it lives, its exchange is in flight.
+#[derive(Debug)]
+pub struct Body {
+    content: Content,
+    /// The upstream's connection, to be used again once the content is at its end.
+    lease: Option<Lease>,
+    in_flight: InFlight,
+    /// A piece was handed over, and the next not yet asked for.
+    held_back: bool,
+}
+
+impl Body {
+    pub(super) fn new(content: Content, lease: Option<Lease>, mut in_flight: InFlight) -> Self {
+        if content.is_end_stream() {
+            in_flight.complete();
+        }
+        let mut body = Self { content, lease, in_flight, held_back: false };
+        body.give_back();
+        body
+    }
+
+    /// The upstream's connection is free once there is nothing left to read from it.
+    fn give_back(&mut self) {
+        if !matches!(&self.content, Content::Streaming(paced) if !paced.is_end_stream())
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+
+    fn hold_back(&mut self, held_back: bool) {
+        if self.held_back != held_back {
+            self.held_back = held_back;
+            let activity = self.in_flight.activity();
+            if held_back { activity.holds_back() } else { activity.moves_on() }
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        this.hold_back(false);
+        let frame = ready!(this.content.poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(piece) = frame.data_ref() {
+                    this.in_flight.sent(piece.len());
+                }
+            }
+            // The server aborts the connection or the stream: the client must not take what it has for the whole.
+            Some(Err(error)) => this.in_flight.broke(error),
+            None => {}
+        }
+        this.give_back();
+        if this.content.is_end_stream() && !matches!(frame, Some(Err(_))) {
+            this.in_flight.complete();
+        } else if matches!(frame, Some(Ok(_))) {
+            this.hold_back(true);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.hold_back(false);
+    }
+}

@@ -1,0 +1,122 @@
+//! An exchange while it is in flight, as a guard: however it ends, it is counted once and logged once.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::body::BodyError;
+use super::connection::{Activity, ConnectionInfo};
+use crate::telemetry::Telemetry;
+use crate::telemetry::access::{Ending, Line};
+
+/// The status under which exchanges are counted that had none when the client went away or was cut off. Nobody sees
+/// it on the wire; the number is nginx's.
+const NO_STATUS: u16 = 499;
+
+/// Counts an exchange as in flight until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    telemetry: Arc<Telemetry>,
+    connection: Arc<ConnectionInfo>,
+    id: HeaderValue,
+    began: Instant,
+    route: Option<usize>,
+    status: u16,
+    sent: u64,
+    ending: Ending,
+    /// What the access log needs of the request; `None` if there is no access log.
+    request: Option<Box<Logged>>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    method: Method,
+    target: String,
+    host: Option<HeaderValue>,
+    version: Version,
+}
+
+impl InFlight {
+    pub(super) fn begin(
+        telemetry: &Arc<Telemetry>,
+        connection: &Arc<ConnectionInfo>,
+        id: &HeaderValue,
+        request: &http::request::Parts,
+    ) -> Self {
+        telemetry.metrics.exchanges.began();
+        connection.activity().began();
+        let request = telemetry.access.is_some().then(|| {
+            Box::new(Logged {
+                method: request.method.clone(),
+                target: request.uri.path_and_query().map_or_else(String::new, |target| target.as_str().to_owned()),
+                host: request.headers.get(http::header::HOST).cloned(),
+                version: request.version,
+            })
+        });
+        Self {
+            telemetry: Arc::clone(telemetry),
+            connection: Arc::clone(connection),
+            id: id.clone(),
+            began: Instant::now(),
+            route: None,
+            status: NO_STATUS,
+            sent: 0,
+            ending: Ending::ClientGone,
+            request,
+        }
+    }
+
+    /// The request has found its route.
+    pub(super) fn routed(&mut self, route: usize) {
+        self.route = Some(route);
+    }
+
+    /// The response's head is ready.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// A piece of the response's body has been handed over.
+    pub(super) fn sent(&mut self, length: usize) {
+        self.sent += length as u64;
+    }
+
+    /// The response's body broke off on the upstream's side.
+    pub(super) fn broke(&mut self, error: &BodyError) {
+        self.ending = Ending::UpstreamBroke;
+        self.telemetry.metrics.exchanges.response_broke(error);
+        tracing::warn!(request_id = ?self.id, error = %error, "the upstream's response broke off, so the client's was");
+    }
+
+    /// The response has been handed over completely.
+    pub(super) fn complete(&mut self) {
+        self.ending = Ending::Complete;
+    }
+
+    pub(super) fn activity(&self) -> &Activity {
+        self.connection.activity()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        self.connection.activity().ended();
+        self.telemetry.metrics.exchanges.ended(self.route, self.status, took, self.ending);
+        if let (Some(access), Some(request)) = (&self.telemetry.access, &self.request) {
+            access.write(&Line {
+                id: self.id.as_bytes(),
+                client: self.connection.peer(),
+                method: request.method.as_str(),
+                host: request.host.as_ref().map_or(b"", HeaderValue::as_bytes),
+                target: &request.target,
+                version: request.version,
+                status: self.status,
+                sent: self.sent,
+                took,
+                ending: self.ending,
+            });
+        }
+    }
+}

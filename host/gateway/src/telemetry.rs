@@ -1,0 +1,40 @@
+//! What the gateway tells about itself: metrics, and the access log.
+
+pub mod access;
+pub mod metrics;
+
+use std::sync::Arc;
+
+use tidegate_runtime::Plugin;
+
+pub use self::access::AccessLogGuard;
+use self::access::AccessLog;
+use self::metrics::Metrics;
+use crate::config::Config;
+use crate::stop::phase::PhaseView;
+
+/// Counters and logs, shared by everything that serves.
+#[derive(Debug)]
+pub struct Telemetry {
+    /// The counters.
+    pub metrics: Metrics,
+    /// The access log, if it is switched on.
+    pub(crate) access: Option<AccessLog>,
+}
+
+impl Telemetry {
+    /// `plugins` are those of the configuration, in its order. The guard writes out what is left of the access log
+    /// when it is dropped; drop it last.
+    #[must_use]
+    pub fn start(config: &Config, plugins: &[Plugin], phase: PhaseView) -> (Arc<Self>, AccessLogGuard) {
+        let (access, guard) = AccessLog::start(&config.log);
+        let dropped = access.as_ref().map(AccessLog::dropped);
+        (Arc::new(Self { metrics: Metrics::new(config, plugins, phase, dropped), access }), guard)
+    }
+
+    /// All metrics, in the OpenMetrics text format.
+    #[must_use]
+    pub fn scrape(self: &Arc<Self>) -> String {
+        metrics::scrape(self)
+    }
+}

@@ -1,0 +1,287 @@
+//! The counters behind `/metrics`. Recording is a few relaxed atomic adds on cells that were found when the gateway
+//! started; names and labels are put together when somebody scrapes. Every label takes its values from the configuration or from an
+//! enum, so the number of series is bounded.
+
+mod scrape;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_runtime::{Plugin, StopReason, StopRecord};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use super::access::Ending;
+use crate::config::Config;
+use crate::proxy::BodyError;
+use crate::stop::phase::PhaseView;
+
+pub(super) use self::scrape::scrape;
+
+/// Upper bounds of the request duration histogram, in microseconds.
+const REQUEST_BOUNDS: [u64; 14] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+
+/// Upper bounds of the stop overshoot histogram, in microseconds.
+const OVERSHOOT_BOUNDS: [u64; 10] = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 1_000_000];
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    pub(crate) exchanges: Exchanges,
+    pub(crate) connections: Connections,
+    stops: Mutex<BTreeMap<StopKey, u64>>,
+    overshoot: Histogram<{ OVERSHOOT_BOUNDS.len() + 1 }>,
+    plugins: Plugins,
+    phase: PhaseView,
+    access_dropped: Option<ErrorCounter>,
+}
+
+/// Plugin, reason, outcome.
+type StopKey = (String, &'static str, &'static str);
+
+struct Plugins(Vec<Plugin>);
+
+impl std::fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(Plugin::name)).finish()
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(
+        config: &Config,
+        plugins: &[Plugin],
+        phase: PhaseView,
+        access_dropped: Option<ErrorCounter>,
+    ) -> Self {
+        Self {
+            exchanges: Exchanges::new(config),
+            connections: Connections::default(),
+            stops: Mutex::default(),
+            overshoot: Histogram::new(&OVERSHOOT_BOUNDS),
+            plugins: Plugins(plugins.to_vec()),
+            phase,
+            access_dropped,
+        }
+    }
+
+    /// Count the stop of an instance.
+    pub fn record_stop(&self, record: &StopRecord, reason: StopReason) {
+        let key = (record.plugin.to_string(), reason_label(reason), record.outcome.as_str());
+        *self.stops.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+        self.overshoot.record(record.overshoot);
+    }
+}
+
+fn reason_label(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Terminate => "terminate",
+        StopReason::Reload => "reload",
+        StopReason::Disable => "disable",
+        StopReason::Quarantine => "quarantine",
+        StopReason::Recycle => "recycle",
+        StopReason::ScaleIn => "scale-in",
+    }
+}
+
+/// Requests and their responses.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    in_flight: AtomicUsize,
+    completed: AtomicU64,
+    client_gone: AtomicU64,
+    upstream_broke: AtomicU64,
+    upstream_failures: [AtomicU64; UpstreamFailure::ALL.len()],
+    /// In the order of the configuration, and then one for requests that found no route.
+    routes: Vec<RouteCounters>,
+}
+
+/// How an upstream can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpstreamFailure {
+    Connect,
+    ConnectTimeout,
+    ResponseTimeout,
+    Reset,
+    Garbage,
+    BodyStalled,
+    BodyBroken,
+}
+
+impl UpstreamFailure {
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::ResponseTimeout,
+        Self::Reset,
+        Self::Garbage,
+        Self::BodyStalled,
+        Self::BodyBroken,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ResponseTimeout => "response-timeout",
+            Self::Reset => "reset",
+            Self::Garbage => "garbage",
+            Self::BodyStalled => "body-stalled",
+            Self::BodyBroken => "body-broken",
+        }
+    }
+}
+
+impl Exchanges {
+    fn new(config: &Config) -> Self {
+        let labels = config.routes.iter().map(|route| match &route.host {
+            Some(host) => format!("{host}{}", route.path),
+            None => route.path.clone(),
+        });
+        Self {
+            in_flight: AtomicUsize::new(0),
+            completed: AtomicU64::new(0),
+            client_gone: AtomicU64::new(0),
+            upstream_broke: AtomicU64::new(0),
+            upstream_failures: Default::default(),
+            routes: labels.chain(["none".to_owned()]).map(RouteCounters::new).collect(),
+        }
+    }
+
+    /// Exchanges that have begun and are not over.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Exchanges whose response was handed over completely.
+    pub(crate) fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn began(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, route: Option<usize>, status: u16, took: Duration, ending: Ending) {
+        let counters = route.and_then(|index| self.routes.get(index)).or_else(|| self.routes.last());
+        if let Some(counters) = counters {
+            counters.record(status, took);
+        }
+        match ending {
+            Ending::Complete => &self.completed,
+            Ending::ClientGone => &self.client_gone,
+            Ending::UpstreamBroke => &self.upstream_broke,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+        // Last, so that who sees nothing in flight sees the counts.
+        self.in_flight.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(crate) fn upstream_failed(&self, failure: UpstreamFailure) {
+        if let Some(count) = self.upstream_failures.get(failure as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn response_broke(&self, error: &BodyError) {
+        self.upstream_failed(match error {
+            BodyError::Stalled(_) => UpstreamFailure::BodyStalled,
+            BodyError::Broken(_) => UpstreamFailure::BodyBroken,
+        });
+    }
+}
+
+/// Status codes from 100 to 999, which is all there are.
+const STATUSES: usize = 900;
+
+#[derive(Debug)]
+struct RouteCounters {
+    label: String,
+    statuses: Box<[AtomicU64]>,
+    durations: Histogram<{ REQUEST_BOUNDS.len() + 1 }>,
+}
+
+impl RouteCounters {
+    fn new(label: String) -> Self {
+        Self {
+            label,
+            statuses: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
+            durations: Histogram::new(&REQUEST_BOUNDS),
+        }
+    }
+
+    fn record(&self, status: u16, took: Duration) {
+        if let Some(count) = self.statuses.get(usize::from(status).saturating_sub(100)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.durations.record(took);
+    }
+}
+
+/// Connections of clients.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    pub(crate) open: AtomicUsize,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    ended: [AtomicU64; Eviction::ALL.len()],
+}
+
+/// Why the gateway ended a connection that its client would have kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// No request within `idle_timeout`.
+    Idle,
+    /// A request head that took longer than `header_timeout`.
+    SlowHead,
+    /// A client that did not take a piece of its response within `body_timeout`.
+    SlowReader,
+    /// Still there when the drain was over.
+    Cut,
+}
+
+impl Eviction {
+    const ALL: [Self; 4] = [Self::Idle, Self::SlowHead, Self::SlowReader, Self::Cut];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::SlowHead => "slow-head",
+            Self::SlowReader => "slow-reader",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+impl Connections {
+    pub(crate) fn evicted(&self, why: Eviction) {
+        if let Some(count) = self.ended.get(why as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// `N` buckets for `N - 1` bounds in microseconds; the last bucket takes the rest.
+#[derive(Debug)]
+struct Histogram<const N: usize> {
+    bounds: &'static [u64],
+    buckets: [AtomicU64; N],
+    sum_micros: AtomicU64,
+}
+
+impl<const N: usize> Histogram<N> {
+    fn new(bounds: &'static [u64]) -> Self {
+        Self { bounds, buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum_micros: AtomicU64::new(0) }
+    }
+
+    fn record(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = self.bounds.partition_point(|bound| *bound < micros);
+        if let Some(count) = self.buckets.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,245 @@
+//! Puts names and labels to the counters, when somebody asks for them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, PluginStats};
+
+use super::{Connections, Eviction, Exchanges, Histogram, Metrics, UpstreamFailure};
+use crate::stop::phase::Phase;
+use crate::telemetry::Telemetry;
+
+/// The generation of a plugin. Each has one for as long as it cannot be reloaded.
+const GENERATION: &str = "1";
+
+pub(in crate::telemetry) fn scrape(telemetry: &Arc<Telemetry>) -> String {
+    let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(Scrape(Arc::clone(telemetry))));
+    let mut text = String::with_capacity(16 * 1024);
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {
+        tracing::error!(%error, "metrics could not be encoded");
+    }
+    text
+}
+
+#[derive(Debug)]
+struct Scrape(Arc<Telemetry>);
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.metrics.encode(&mut Out(encoder))
+    }
+}
+
+/// The encoder, with the few shapes of metrics that there are here.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn family<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.family(name, help, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: usize) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge)?.encode_gauge(&as_gauge(value))
+    }
+}
+
+fn as_gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Microseconds as the seconds that Prometheus wants.
+#[expect(clippy::cast_precision_loss, reason = "precise for 285 years")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// Buckets as the encoder wants them: upper bound in seconds and count; the last one has no bound.
+fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
+    let bounds = bounds.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
+    bounds.zip(counts.iter().copied()).collect()
+}
+
+impl<const N: usize> Histogram<N> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let counts: Vec<u64> = self.buckets.iter().map(load).collect();
+        let sum = seconds(load(&self.sum_micros));
+        encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets(self.bounds, &counts), None)
+    }
+}
+
+impl Metrics {
+    fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
+        self.exchanges.encode(out)?;
+        self.connections.encode(out)?;
+        self.encode_plugins(out)?;
+        self.encode_stops(out)?;
+        if let Some(dropped) = &self.access_dropped {
+            let dropped = u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
+            out.counter("access_log_dropped_lines", "Lines of the access log that found no room", dropped)?;
+        }
+        let now = self.phase.now();
+        let mut family = out.family("phase", "1 for the phase the process is in, 0 for the others", MetricType::Gauge)?;
+        for phase in PHASES {
+            family.encode_family(&[("phase", phase.as_str())])?.encode_gauge(&i64::from(phase == now))?;
+        }
+        Ok(())
+    }
+
+    fn encode_plugins(&self, out: &mut Out<'_>) -> fmt::Result {
+        let stats: Vec<(&str, PluginStats)> = self.plugins.0.iter().map(|plugin| (&**plugin.name(), plugin.stats())).collect();
+        if stats.is_empty() {
+            return Ok(());
+        }
+        let hooks = || stats.iter().flat_map(|(name, stats)| stats.hooks.iter().map(move |hook| (*name, hook)));
+
+        let mut family = out.family("plugin_calls", "Calls of hooks by outcome", MetricType::Counter)?;
+        for (plugin, hook) in hooks() {
+            for (outcome, count) in CallOutcome::ALL.iter().zip(hook.calls) {
+                // "ok" is always there; a failure appears with its first occurrence.
+                if count > 0 || *outcome == CallOutcome::Ok {
+                    let labels = [("plugin", plugin), ("hook", hook.hook.as_str()), ("outcome", outcome.as_str())];
+                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
+            }
+        }
+
+        let mut family =
+            out.family("plugin_call_duration_seconds", "Wall time of calls, waiting included", MetricType::Histogram)?;
+        for (plugin, hook) in hooks() {
+            let labels = [("plugin", plugin), ("hook", hook.hook.as_str())];
+            let buckets = buckets(&DURATION_BOUNDS, &hook.durations);
+            let count = hook.durations.iter().sum();
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(hook.wall.as_secs_f64(), count, &buckets, None)?;
+        }
+
+        let mut family = out.family("plugin_cpu_seconds", "Time spent in the guest", MetricType::Counter)?;
+        for (plugin, hook) in hooks() {
+            let labels = [("plugin", plugin), ("hook", hook.hook.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&hook.cpu.as_secs_f64(), None)?;
+        }
+
+        let mut family = out.family("plugin_instances", "Instances by state", MetricType::Gauge)?;
+        for (plugin, stats) in &stats {
+            let counts = stats.instances;
+            for (state, count) in [("idle", counts.idle), ("busy", counts.busy), ("starting", counts.starting)] {
+                let labels = [("plugin", *plugin), ("generation", GENERATION), ("state", state)];
+                family.encode_family(&labels)?.encode_gauge(&as_gauge(count))?;
+            }
+        }
+
+        let mut family = out.family("plugin_calls_waiting", "Calls that wait for an instance", MetricType::Gauge)?;
+        for (plugin, stats) in &stats {
+            family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&as_gauge(stats.instances.waiting))?;
+        }
+
+        let mut family = out.family("plugin_instances_retired", "Instances that ended with a fault", MetricType::Counter)?;
+        for (plugin, stats) in &stats {
+            family.encode_family(&[("plugin", *plugin)])?.encode_counter::<NoLabelSet, _, u64>(&stats.retired, None)?;
+        }
+
+        let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
+        for (plugin, stats) in &stats {
+            family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&i64::from(stats.breaker_open))?;
+        }
+
+        let mut family = out.family("stores_live", "Stores that exist, in whatever state", MetricType::Gauge)?;
+        for (plugin, stats) in &stats {
+            let labels = [("plugin", *plugin), ("generation", GENERATION)];
+            family.encode_family(&labels)?.encode_gauge(&i64::try_from(stats.stores_live).unwrap_or(i64::MAX))?;
+        }
+        Ok(())
+    }
+
+    fn encode_stops(&self, out: &mut Out<'_>) -> fmt::Result {
+        let mut family = out.family("plugin_stops", "Stops of instances by reason and outcome", MetricType::Counter)?;
+        for ((plugin, reason, outcome), count) in &*self.stops.lock().unwrap_or_else(PoisonError::into_inner) {
+            let labels = [("plugin", plugin.as_str()), ("reason", reason), ("outcome", outcome)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        let help = "By how much stops of instances went past their budget";
+        self.overshoot.encode(out.family("plugin_stop_overshoot_seconds", help, MetricType::Histogram)?)
+    }
+}
+
+const PHASES: [Phase; 7] = [
+    Phase::Starting,
+    Phase::Ready,
+    Phase::LameDuck,
+    Phase::Draining,
+    Phase::Stopping,
+    Phase::Flushing,
+    Phase::Stopped,
+];
+
+impl Exchanges {
+    fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
+        let mut family = out.family("requests", "Requests by route and status", MetricType::Counter)?;
+        for route in &self.routes {
+            for (status, count) in (100_u16..).zip(&route.statuses) {
+                let count = load(count);
+                if count > 0 {
+                    let labels = (RouteLabel(&route.label), [("status", status)]);
+                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
+            }
+        }
+
+        let help = "From the end of a request's head to the end of its response";
+        let mut family = out.family("request_duration_seconds", help, MetricType::Histogram)?;
+        for route in &self.routes {
+            route.durations.encode(family.encode_family(&[("route", route.label.as_str())])?)?;
+        }
+
+        out.gauge("requests_in_flight", "Requests whose response is not yet complete", self.in_flight())?;
+        out.counter("requests_completed", "Requests whose response was handed over completely", self.completed())?;
+
+        let mut family = out.family("responses_aborted", "Responses that were not handed over", MetricType::Counter)?;
+        for (cause, count) in [("client-gone", &self.client_gone), ("upstream-broke", &self.upstream_broke)] {
+            family.encode_family(&[("cause", cause)])?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+        }
+
+        let mut family = out.family("upstream_failures", "Requests that an upstream failed", MetricType::Counter)?;
+        for (kind, count) in UpstreamFailure::ALL.iter().zip(&self.upstream_failures) {
+            family.encode_family(&[("kind", kind.as_str())])?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+        }
+        Ok(())
+    }
+}
+
+/// One label; a type of its own because the labels beside it differ in type.
+struct RouteLabel<'a>(&'a str);
+
+impl prometheus_client::encoding::EncodeLabelSet for RouteLabel<'_> {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelSetEncoder<'_>) -> fmt::Result {
+        [("route", self.0)].encode(encoder)
+    }
+}
+
+impl Connections {
+    fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
+        out.gauge("connections_open", "Connections of clients", self.open.load(Ordering::Relaxed))?;
+        out.counter("connections_accepted", "Connections accepted since the start", load(&self.accepted))?;
+        out.counter("accept_errors", "Connections that could not be accepted", load(&self.accept_errors))?;
+        let help = "Connections the gateway ended although the client would have kept them";
+        let mut family = out.family("connections_evicted", help, MetricType::Counter)?;
+        for (why, count) in Eviction::ALL.iter().zip(&self.ended) {
+            family.encode_family(&[("cause", why.as_str())])?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+        }
+        Ok(())
+    }
+}
