@@ -23,6 +23,7 @@ use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{self, Guest, GuestLog, LifecycleView};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::ticker::Ticker;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
 const MAX_HANDLES: usize = 10_000;
@@ -42,6 +43,8 @@ pub(crate) struct Template {
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
+    /// Nothing stops a guest without it: it lives as long as any plugin does.
+    pub(crate) _ticker: Option<Arc<Ticker>>,
     pub(crate) lifecycle: LifecycleView,
     pub(crate) halt: Arc<Halt>,
     /// Counts the stores of this plugin that exist: each holds a clone.

@@ -54,7 +54,7 @@ pub enum StartError {
     Ticker(#[source] std::io::Error),
 }
 
-/// The engine and what all plugins share. Cheap to clone; the last clone stops the ticker.
+/// The engine and what all plugins share. Cheap to clone; plugins keep alive what they need of it.
 #[derive(Clone)]
 pub struct Runtime {
     shared: Arc<Shared>,
@@ -70,7 +70,7 @@ struct Shared {
     phase: Arc<AtomicU8>,
     abandon: CancellationToken,
     tasks: TaskTracker,
-    _ticker: Option<Ticker>,
+    ticker: Option<Arc<Ticker>>,
 }
 
 impl Runtime {
@@ -87,7 +87,7 @@ impl Runtime {
             Cache::open(&folder, &engine).inspect_err(warn).ok()
         });
         let (ticker, tick) = match config.environment.ticks {
-            Ticks::Every(period) => (Some(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?), period),
+            Ticks::Every(period) => (Some(Arc::new(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?)), period),
             Ticks::Manual => (None, Duration::from_millis(1)),
         };
         Ok(Self {
@@ -101,7 +101,7 @@ impl Runtime {
                 phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
                 abandon: CancellationToken::new(),
                 tasks: TaskTracker::new(),
-                _ticker: ticker,
+                ticker,
             }),
         })
     }
@@ -131,6 +131,7 @@ impl Runtime {
             limits: spec.limits,
             environment: shared.environment.clone(),
             tick: shared.tick,
+            _ticker: shared.ticker.clone(),
             lifecycle: LifecycleView::new(clock, shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
             stores: Arc::new(()),

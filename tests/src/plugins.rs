@@ -1,0 +1,125 @@
+//! Plugins in a runtime of their own, without a gateway around them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, Method, StatusCode, Version};
+use tidegate_runtime::environment::Environment;
+use tidegate_runtime::{
+    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, RequestHead, ResponseHead,
+    Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+};
+
+use crate::components;
+
+/// A runtime for `instances` instances, with the real clock and a tick of 1 ms.
+///
+/// # Panics
+/// If the machine cannot run one.
+#[must_use]
+pub fn runtime(instances: usize) -> Runtime {
+    let environment = Environment::real(Duration::from_millis(1));
+    Runtime::new(RuntimeConfig { instances, memory: 256 << 20, cache: Some(cache()), environment })
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Test processes share what they compile.
+fn cache() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-cache"))
+}
+
+/// A plugin to be loaded. The fields have defaults that suit a test: one warm instance, the default limits.
+#[derive(Clone)]
+pub struct Fixture {
+    /// The component.
+    pub file: PathBuf,
+    /// Its config as JSON.
+    pub config: String,
+    /// `min` and `max`.
+    pub instances: usize,
+    /// What state outlives a call.
+    pub isolation: Isolation,
+    /// Its budgets.
+    pub limits: Limits,
+}
+
+impl Fixture {
+    /// A component with an empty config.
+    #[must_use]
+    pub fn new(file: PathBuf) -> Self {
+        Self { file, config: "{}".into(), instances: 1, isolation: Isolation::Warm, limits: Limits::default() }
+    }
+
+    /// The guest that misbehaves as the config says.
+    #[must_use]
+    pub fn hostile(config: &str) -> Self {
+        Self { config: config.into(), ..Self::new(components::guest("hostile")) }
+    }
+
+    /// Load it.
+    ///
+    /// # Errors
+    /// If the runtime refuses it.
+    pub async fn load(&self, runtime: &Runtime) -> Result<Plugin, LoadError> {
+        let name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let spec = PluginSpec {
+            name: name.into(),
+            config: self.config.as_str().into(),
+            instances: Instances { min: self.instances, max: self.instances },
+            isolation: self.isolation,
+            limits: self.limits,
+        };
+        runtime.load(spec, components::read(&self.file)).await
+    }
+}
+
+/// `GET /path` with these header fields, and the upstreams `main` and `other`.
+///
+/// # Panics
+/// If the fields are malformed.
+#[must_use]
+pub fn exchange(fields: &[(&'static str, &str)]) -> Box<Exchange> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(*name, value.parse().unwrap_or_else(|_| panic!("{value:?} is no field value")));
+    }
+    let request = RequestHead {
+        id: "test-request".into(),
+        method: Method::GET,
+        scheme: Scheme::HTTP,
+        authority: "example.test".into(),
+        target: PathAndQuery::from_static("/path?query"),
+        headers,
+        version: Version::HTTP_11,
+        client: ([192, 0, 2, 7], 50_412).into(),
+    };
+    Exchange::new(request, Arc::from([Arc::from("main"), Arc::from("other")]))
+}
+
+/// The same, with an empty `200 OK` from the upstream.
+#[must_use]
+pub fn answered(fields: &[(&'static str, &str)]) -> Box<Exchange> {
+    let mut exchange = exchange(fields);
+    exchange.response = Some(ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() });
+    exchange
+}
+
+/// What `on-request` says of a request that asks the hostile guest to misbehave.
+///
+/// # Errors
+/// As the call ended.
+pub async fn misbehave(plugin: &Plugin, how: &str) -> Result<Verdict, EndCause> {
+    let (_, result) = plugin.on_request(exchange(&[("x-misbehave", how)])).await;
+    result.map_err(|CallError { cause, .. }| cause)
+}
+
+/// Stop a plugin and collect the records.
+pub async fn stop(plugin: &Plugin, budget: Duration) -> Vec<StopRecord> {
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let collected = records.clone();
+    let push = move |record| collected.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    plugin.stop(StopReason::Terminate, budget, push).await;
+    std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner))
+}
