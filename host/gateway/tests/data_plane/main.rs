@@ -1,0 +1,14 @@
+//! The data plane against real sockets: what goes through, what is refused, what a hostile or broken peer can do, and
+//! how it drains. Plugins come in elsewhere; here every route is without them.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is a failure")]
+
+mod client;
+mod drain;
+mod forwarding;
+mod gateway;
+mod hostile_clients;
+mod hostile_upstreams;
+mod http2;
+mod observability;
+mod origin;
