@@ -163,8 +163,7 @@ fn http(config: &config::Server, tracked: connection::Tracked) -> auto::Builder<
         // It would count idle time as time of the next head. `connection` tells the two apart.
         .header_read_timeout(None)
         // A head that does not fit is answered with 431; the proxy checks the exact sum.
-        .max_buf_size(SMALLEST_BUFFER.max(config.max_header_bytes))
-        .pipeline_flush(true);
+        .max_buf_size(SMALLEST_BUFFER.max(config.max_header_bytes));
     if config.max_headers != FIELDS_ON_STACK {
         http1.max_headers(config.max_headers);
     }

@@ -170,7 +170,7 @@ async fn no_request_is_lost_when_the_drain_begins_at_a_random_moment() {
                     loop {
                         // Refused, or (while the listener closes) not answered: the client goes elsewhere.
                         let connecting = TcpStream::connect(address);
-                        let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(500), connecting).await else {
+                        let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(200), connecting).await else {
                             return Ok(served);
                         };
                         let mut client = Client::over(stream);

@@ -104,7 +104,7 @@ impl TestGateway {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        assert!(tokio::time::timeout(Duration::from_secs(5), holds).await.is_ok(), "never: {what}");
+        assert!(tokio::time::timeout(Duration::from_secs(8), holds).await.is_ok(), "never: {what}");
     }
 }
 

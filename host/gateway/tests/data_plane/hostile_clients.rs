@@ -185,7 +185,7 @@ async fn a_slow_body_that_keeps_moving_goes_through() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
-    let big = "x".repeat(32 << 20);
+    let big = "x".repeat(16 << 20);
     let origin = origin::serve(move |_| {
         let body = bytes::Bytes::from(big.clone());
         async move { http::Response::new(http_body_util::Full::from(body)) }
