@@ -23,5 +23,5 @@ ci:
 # Format all three workspaces
 fmt:
     cargo fmt --all
-    cd example-plugins && cargo fmt --all
-    cd tests/guests && cargo fmt --all
+    cd example-plugins && cargo fmt
+    cd tests/guests && cargo fmt

@@ -44,7 +44,7 @@ pub(crate) fn ci(skip_test: bool) -> Result<()> {
         let workspace_root = step::root().join(workspace);
         step::run(
             &format!("formatting of {workspace}"),
-            step::cargo().current_dir(workspace_root).args(["fmt", "--check", "--all"]),
+            step::cargo().current_dir(workspace_root).args(["fmt", "--check"]),
         )?;
     }
     let strict = ["--", "--deny", "warnings"];

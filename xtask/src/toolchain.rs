@@ -195,9 +195,8 @@ impl Toolchain {
             cargo.args(["-Zbuild-std=std,panic_abort"]).env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             flags.push(format!("-L{DEBIAN_LIBC}"));
         }
-        if !flags.is_empty() {
-            cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags.join(" "));
-        }
+        // Flags that are meant for programs of this machine, from the environment, do not fit here.
+        cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", flags.join(" "));
         Ok(cargo)
     }
 }

@@ -39,6 +39,15 @@ pub(crate) fn plugin(plugin: &Plugin) -> TokenStream {
             type Config = #config;
         }
 
+        // The signature is the host's: what it does not need of it is no fault of the author's. (`allow`, since nobody
+        // can expect what a method not written yet will do.)
+        #[allow(
+            clippy::needless_pass_by_ref_mut,
+            clippy::needless_pass_by_value,
+            clippy::unnecessary_wraps,
+            clippy::unused_self,
+            reason = "the signature of a hook is given"
+        )]
         #attributes
         impl #self_type {
             #(#functions)*

@@ -115,12 +115,12 @@ pub(crate) fn reply(behaviour: Behaviour) -> Option<Reply> {
     })
 }
 
-/// So many bytes, or half of that, or half of that again, until there is memory for it.
+/// So many bytes, or as many as there is memory for, give or take an eighth.
 pub(crate) fn filler(size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut size = size;
     while bytes.try_reserve_exact(size).is_err() {
-        size /= 2;
+        size -= size.div_ceil(8);
     }
     bytes.resize(size, b'x');
     bytes
