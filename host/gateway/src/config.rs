@@ -17,6 +17,8 @@ mod plugin;
 mod reader;
 mod route;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod units;
 mod upstream;
 
@@ -79,14 +81,13 @@ impl Config {
 
 /// The text of the file, or why there is none.
 fn read(path: &Path) -> Result<String, Diagnostic> {
-    let shown = path.display();
     let unreadable = |error: std::io::Error| {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => Some("name the file with `--config FILE`"),
             std::io::ErrorKind::IsADirectory => Some("name the file in it, for example with `--config tidegate.toml`"),
             _ => None,
         };
-        let problem = Diagnostic::of_file(format!("cannot read the config file {shown}: {}", reason(&error)));
+        let problem = Diagnostic::of_file(format!("cannot read the config file: {}", reason(&error)));
         match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
@@ -97,12 +98,12 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
         let limit = HumanSize(LONGEST_FILE);
-        return Err(Diagnostic::of_file(format!("{shown} is longer than {limit}; is it a config file?")));
+        return Err(Diagnostic::of_file(format!("the config file is longer than {limit}")).hint("is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Diagnostic::of_file(format!("{shown} is not UTF-8 text: the first bad byte is in line {line}"))
+        Diagnostic::of_file(format!("the config file is not UTF-8 text: the first bad byte is in line {line}"))
     })
 }
 

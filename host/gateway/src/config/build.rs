@@ -57,7 +57,9 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let (admin, admin_listen) = settings::admin(top.table("admin", "[admin]"));
     listen_once(&listen, &admin_listen, problems);
     let shutdown_spans = ShutdownSpans::of(&top);
+    let before = problems.count();
     let shutdown = settings::shutdown(top.table("shutdown", "[shutdown]"));
+    let shutdown_is_sound = problems.count() == before;
     let log = settings::log(top.table("log", "[log]"));
 
     let mut upstream_names = Names::new("upstream", problems);
@@ -84,8 +86,10 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let instances: usize = plugins.iter().map(|plugin| plugin.instances.max).sum();
     if instances > MOST_INSTANCES {
         problems.push(
-            Diagnostic::of_file(format!("the plugins may have {instances} instances together; at most {MOST_INSTANCES} fit"))
-                .hint("lower `instances` of the plugins that need fewer"),
+            Diagnostic::of_file(format!(
+                "the plugins may have {instances} instances together; at most {MOST_INSTANCES} fit"
+            ))
+            .hint("lower `instances` of the plugins that need fewer"),
         );
     }
 
@@ -103,9 +107,12 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
         let Some(route) = route::route(table, &upstream_names, &plugin_names) else { continue };
         match seen.get(&(route.host.clone(), route.path.clone())) {
             Some(first) => problems.push(
-                Diagnostic::at(span, format!("there are two routes for `{}{}`", route.host.as_deref().unwrap_or(""), route.path))
-                    .label("again here")
-                    .related(first.clone(), "first here"),
+                Diagnostic::at(
+                    span,
+                    format!("there are two routes for `{}{}`", route.host.as_deref().unwrap_or(""), route.path),
+                )
+                .label("again here")
+                .related(first.clone(), "first here"),
             ),
             None => {
                 seen.insert((route.host.clone(), route.path.clone()), span);
@@ -114,7 +121,10 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
         routes.push(route);
     }
 
-    ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
+    // A part that was misread would make the sum wrong, and the complaint about it.
+    if shutdown_is_sound {
+        ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
+    }
     top.finish();
     Config { server, admin, shutdown, log, upstreams, plugins, routes, cache }
 }
@@ -122,7 +132,8 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
 /// No two listeners may want the same port of the same address.
 fn listen_once(server: &[Address], admin: &Address, problems: &Problems) {
     let clash = |a: &SocketAddr, b: &SocketAddr| {
-        let covers = |a: &SocketAddr, b: &SocketAddr| a.ip() == b.ip() || a.ip().is_unspecified() && a.is_ipv4() == b.is_ipv4();
+        let covers =
+            |a: &SocketAddr, b: &SocketAddr| a.ip() == b.ip() || a.ip().is_unspecified() && a.is_ipv4() == b.is_ipv4();
         a.port() == b.port() && a.port() != 0 && (covers(a, b) || covers(b, a))
     };
     let mut earlier: Vec<(&Address, &str)> = Vec::new();
@@ -159,7 +170,8 @@ fn file_is_there(plugin: &Plugin, span: Range<usize>, problems: &Problems) {
     problems.push(
         Diagnostic::at(span, format!("the file of plugin `{}` cannot be read", plugin.name))
             .label(label)
-            .hint(format!("looked for it at {}", plugin.path.display())),
+            .note(format!("looked for it at {}", plugin.path.display()))
+            .hint("a path is relative to the folder of the config file"),
     );
 }
 
@@ -175,10 +187,7 @@ impl ShutdownSpans {
         let keys = ["grace", "drain_delay", "drain", "flush", "min_drain"];
         Self {
             table: top.span_of("shutdown"),
-            keys: keys
-                .into_iter()
-                .filter_map(|key| Some((key, table.as_ref()?.span_of(key)?)))
-                .collect(),
+            keys: keys.into_iter().filter_map(|key| Some((key, table.as_ref()?.span_of(key)?))).collect(),
         }
     }
 }
@@ -211,7 +220,10 @@ fn ledger_fits(shutdown: &Shutdown, plugins: &[Plugin], spans: &ShutdownSpans, p
                 human(MARGIN),
                 human(parts.needed()),
             ))
-            .hint("raise `grace` (and the supervisor's own limit above it), or shorten one of the parts");
+            .hint(format!(
+                "raise `grace` to {} or more (and the supervisor's own limit above it), or shorten one of the parts",
+                human(Duration::from_millis(parts.needed().as_millis().div_ceil(1000).saturating_mul(1000) as u64)),
+            ));
             if spans.keys.contains_key("grace") {
                 for key in ["drain_delay", "drain", "flush"] {
                     if let Some(span) = spans.keys.get(key) {
@@ -221,10 +233,9 @@ fn ledger_fits(shutdown: &Shutdown, plugins: &[Plugin], spans: &ShutdownSpans, p
             }
             problem
         }
-        Overdrawn::MinDrain { min_drain, limit } => at(
-            "min_drain",
-            format!("`min_drain` is {}, but `grace` leaves {}", human(min_drain), human(limit)),
-        )
-        .label(format!("{} too long", human(min_drain.saturating_sub(limit)))),
+        Overdrawn::MinDrain { min_drain, limit } => {
+            at("min_drain", format!("`min_drain` is {}, but `grace` leaves {}", human(min_drain), human(limit)))
+                .label(format!("{} too long", human(min_drain.saturating_sub(limit))))
+        }
     });
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// Everything that is wrong with a config file, in the order of the file. Its `Display` is for a log; a terminal
 /// gets [`Diagnostics::render`].
@@ -77,6 +77,11 @@ impl Diagnostic {
 pub(super) struct Problems(RefCell<Vec<Diagnostic>>);
 
 impl Problems {
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Add a problem.
     pub(super) fn push(&self, problem: Diagnostic) {
         self.0.borrow_mut().push(problem);
@@ -117,26 +122,33 @@ impl Diagnostics {
             .iter()
             .map(|problem| {
                 let mut primary = Group::with_title(Level::ERROR.primary_title(problem.message.as_str()));
-                if let Some(place) = &problem.place {
-                    let annotation = |kind: AnnotationKind, place: &Place| {
-                        let label = (!place.label.is_empty()).then(|| place.label.clone());
-                        kind.span(within(&self.source, &place.span)).label(label)
-                    };
-                    primary = primary.element(
-                        Snippet::source(self.source.as_str())
-                            .path(origin.as_str())
-                            .annotation(annotation(AnnotationKind::Primary, place))
-                            .annotations(problem.related.iter().map(|place| annotation(AnnotationKind::Context, place))),
-                    );
+                match &problem.place {
+                    None => primary = primary.element(Origin::path(origin.as_str())),
+                    Some(place) => {
+                        let annotation = |kind: AnnotationKind, place: &Place| {
+                            let label = (!place.label.is_empty()).then(|| place.label.clone());
+                            kind.span(within(&self.source, &place.span)).label(label)
+                        };
+                        primary = primary.element(
+                            Snippet::source(self.source.as_str())
+                                .path(origin.as_str())
+                                .annotation(annotation(AnnotationKind::Primary, place))
+                                .annotations(
+                                    problem.related.iter().map(|place| annotation(AnnotationKind::Context, place)),
+                                ),
+                        );
+                    }
                 }
                 if let Some(note) = &problem.note {
                     primary = primary.element(Level::NOTE.message(note.as_str()));
                 }
-                let mut groups = vec![primary];
+                let mut shown = renderer.render(&[primary]);
                 if let Some(hint) = &problem.hint {
-                    groups.push(Group::with_title(Level::HELP.with_name("hint").secondary_title(hint.as_str())));
+                    // Rendered on its own, so that the line begins with the word.
+                    let hint = Group::with_title(Level::HELP.with_name("hint").primary_title(hint.as_str()));
+                    shown = format!("{shown}\n{}", renderer.render(&[hint]));
                 }
-                renderer.render(&groups)
+                shown
             })
             .collect();
         shown.join("\n\n")

@@ -127,18 +127,21 @@ fn json(table: &Table<'_>, value: Value<'_>) -> Option<serde_json::Value> {
             Ok(number) => number.into(),
             Err(_) => return refuse("does not fit into 64 bits"),
         },
-        DeValue::Float(number) => {
-            match number.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
-                Some(number) => number.into(),
-                None => return refuse("JSON has no such number"),
-            }
+        DeValue::Float(number) => match number.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
+            Some(number) => number.into(),
+            None => return refuse("JSON has no such number"),
+        },
+        // Every element is looked at, also after one that does not fit: each is reported.
+        DeValue::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| json(table, item)).collect();
+            items.into_iter().collect::<Option<Vec<_>>>()?.into()
         }
-        DeValue::Array(items) => items.iter().map(|item| json(table, item)).collect::<Option<Vec<_>>>()?.into(),
         DeValue::Table(entries) => {
-            let entry = |(key, value): (&toml::Spanned<std::borrow::Cow<'_, str>>, _)| {
-                Some((key.get_ref().clone().into_owned(), json(table, value)?))
-            };
-            entries.iter().map(entry).collect::<Option<serde_json::Map<_, _>>>()?.into()
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| Some((key.get_ref().clone().into_owned(), json(table, value)?)))
+                .collect();
+            entries.into_iter().collect::<Option<serde_json::Map<_, _>>>()?.into()
         }
     })
 }
@@ -187,7 +190,9 @@ fn unreachable(table: &Table<'_>, key: &'static str, bound: &'static str, label:
     let (own, other) = (table.span_of(key), table.span_of(bound));
     let Some(span) = own.clone().or_else(|| other.clone()) else { return };
     let mut problem = Diagnostic::at(span, format!("`{key}` is greater than `{bound}`")).label(label);
-    if own.is_some() && let Some(other) = other {
+    if own.is_some()
+        && let Some(other) = other
+    {
         problem = problem.related(other, "");
     }
     table.problems().push(problem.hint(format!("raise `{bound}` or lower `{key}`")));

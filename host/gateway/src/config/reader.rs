@@ -78,7 +78,8 @@ impl<'t> Table<'t> {
     /// Report a missing key that has no default.
     pub(super) fn missing(&self, key: &str, example: &str) {
         self.problems.push(
-            Diagnostic::at(self.span(), format!("{} has no `{key}`", self.title)).hint(format!("add `{key} = {example}`")),
+            Diagnostic::at(self.span(), format!("{} has no `{key}`", self.title))
+                .hint(format!("add `{key} = {example}`")),
         );
     }
 
@@ -140,7 +141,9 @@ impl<'t> Table<'t> {
                 Ok(bytes) => bytes,
                 Err(message) => {
                     self.problems.push(
-                        Diagnostic::at(value.span(), format!("`{key}` is not a size")).label(message).hint("for example \"64MiB\""),
+                        Diagnostic::at(value.span(), format!("`{key}` is not a size"))
+                            .label(message)
+                            .hint("for example \"64MiB\""),
                     );
                     return default;
                 }
@@ -290,7 +293,8 @@ impl<'t> Table<'t> {
             if known.contains(&name) {
                 continue;
             }
-            let place = if self.title.is_empty() { "at the top level".to_owned() } else { format!("in {}", self.title) };
+            let place =
+                if self.title.is_empty() { "at the top level".to_owned() } else { format!("in {}", self.title) };
             let hint = if let Some(near) = nearest(name, &known) {
                 format!("did you mean `{near}`?")
             } else if name == "cache" && !self.title.is_empty() {

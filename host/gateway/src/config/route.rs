@@ -31,9 +31,9 @@ pub(super) fn route(table: Table<'_>, upstreams: &Names<'_>, plugins: &Names<'_>
     let mut chain = Vec::new();
     for name in table.strings("plugins").unwrap_or_default() {
         match plugins.find(name.get_ref(), name.span()) {
-            Some(number) if chain.contains(&number) => table.problems().push(
-                Diagnostic::at(name.span(), format!("the route names the plugin `{}` twice", name.get_ref())),
-            ),
+            Some(number) if chain.contains(&number) => table
+                .problems()
+                .push(Diagnostic::at(name.span(), format!("the route names the plugin `{}` twice", name.get_ref()))),
             Some(number) => chain.push(number),
             None => {}
         }

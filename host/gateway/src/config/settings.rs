@@ -55,7 +55,9 @@ fn listen_addresses(table: &Table<'_>) -> Option<Vec<Address>> {
     let texts = match value.get_ref() {
         DeValue::String(text) => vec![Spanned::new(value.span(), text.as_ref())],
         DeValue::Array(items) if items.is_empty() => {
-            table.problems().push(Diagnostic::at(value.span(), "`listen` is empty").label("expected at least one address"));
+            table
+                .problems()
+                .push(Diagnostic::at(value.span(), "`listen` is empty").label("expected at least one address"));
             return None;
         }
         DeValue::Array(items) => table.strings_in("listen", items),
@@ -155,7 +157,10 @@ fn level_problem(filter: &str) -> Option<(String, Option<String>)> {
     if let Some(word) = lone {
         let near = nearest(word, &LEVELS).map(|level| format!("did you mean \"{level}\"?"));
         let label = "expected off, error, warn, info, debug or trace".to_owned();
-        return Some((label, near.or_else(|| Some("a part of the program is set with \"info,tidegate=debug\"".to_owned()))));
+        return Some((
+            label,
+            near.or_else(|| Some("a part of the program is set with \"info,tidegate=debug\"".to_owned())),
+        ));
     }
     tracing_subscriber::EnvFilter::try_new(filter).err().map(|error| (error.to_string(), None))
 }

@@ -53,8 +53,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, QuantityError> {
         return Err(QuantityError::Number);
     }
     let unit = unit.trim_start_matches(' ');
-    let (_, scale) =
-        units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or(QuantityError::Unit)?;
+    let (_, scale) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or(QuantityError::Unit)?;
     let number: u64 = number.parse().map_err(|_| QuantityError::Overflow)?;
     number.checked_mul(*scale).ok_or(QuantityError::Overflow)
 }
@@ -66,16 +65,26 @@ pub struct HumanDuration(pub Duration);
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = self.0;
-        let text = if duration < Duration::from_millis(10) && duration.subsec_nanos() % 1_000_000 != 0 {
+        let text = if duration.is_zero() {
+            "0s".to_owned()
+        } else if duration < Duration::from_millis(10) && duration.subsec_nanos() % 1_000_000 != 0 {
             format!("{}ms", trimmed(duration.as_secs_f64() * 1e3, 2))
         } else if duration < Duration::from_secs(1) {
             format!("{}ms", duration.as_millis())
         } else if duration < Duration::from_secs(60) {
             format!("{}s", trimmed(duration.as_secs_f64(), 3))
         } else {
-            let seconds = duration.as_secs();
-            let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-            parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
+            let (minutes, millis) = (duration.as_secs() / 60, (duration.as_millis() % 60_000) as f64);
+            let mut text = String::new();
+            for (number, unit) in [(minutes / 60, "h"), (minutes % 60, "m")] {
+                if number > 0 {
+                    text += &format!("{number}{unit}");
+                }
+            }
+            if millis > 0.0 {
+                text += &format!("{}s", trimmed(millis / 1e3, 3));
+            }
+            text
         };
         f.pad(&text)
     }
@@ -116,7 +125,9 @@ mod tests {
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2 m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        for wrong in ["", "5", "s", "-5s", "1.5s", "5 parsecs", "5s5s", " 5s", "99999999999999999999s", "9999999999999999h"] {
+        for wrong in
+            ["", "5", "s", "-5s", "1.5s", "5 parsecs", "5s5s", " 5s", "99999999999999999999s", "9999999999999999h"]
+        {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
@@ -135,11 +146,13 @@ mod tests {
     #[test]
     fn shown_as_a_person_would_write_it() {
         let shown = |micros| HumanDuration(Duration::from_micros(micros)).to_string();
-        assert_eq!(shown(0), "0ms");
+        assert_eq!(shown(0), "0s");
         assert_eq!(shown(3_100), "3.1ms");
         assert_eq!(shown(250_000), "250ms");
         assert_eq!(shown(33_250_000), "33.25s");
         assert_eq!(shown(90_000_000), "1m30s");
+        assert_eq!(shown(7_278_250_000), "2h1m18.25s");
+        assert_eq!(shown(60_000_000), "1m");
         assert_eq!(HumanSize(32 << 20).to_string(), "32MiB");
         assert_eq!(HumanSize(1_536).to_string(), "1.5KiB");
         assert_eq!(HumanSize(100).to_string(), "100B");

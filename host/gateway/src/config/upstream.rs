@@ -90,9 +90,9 @@ fn target(text: &str) -> Result<Authority, BadTarget> {
         return Err(bad("a target is a host and a port, without a path", Some(hint)));
     }
     match (authority.port(), authority.port_u16()) {
-        (None, _) if !authority.as_str().ends_with(':') => format!("{authority}:80")
-            .parse()
-            .map_err(|_| bad("this is not a valid URL", None)),
+        (None, _) if !authority.as_str().ends_with(':') => {
+            format!("{authority}:80").parse().map_err(|_| bad("this is not a valid URL", None))
+        }
         (Some(_), Some(1..)) => Ok(authority.clone()),
         _ => Err(bad("the port is not one", Some("ports go from 1 to 65535".to_owned()))),
     }
@@ -109,8 +109,19 @@ mod tests {
         assert_eq!(ok("http://[::1]:9000/"), Ok("[::1]:9000".into()));
         assert_eq!(ok("http://origin"), Ok("origin:80".into()));
         for wrong in [
-            "127.0.0.1:9000", "https://a:1", "ftp://a:1", "http://", "http://:80", "http://a:1/x", "http://a:1?x",
-            "http://u:p@a:1", "http://a:0", "http://a:70000", "http://a:", "http://a b:1", "http://[::1:9000",
+            "127.0.0.1:9000",
+            "https://a:1",
+            "ftp://a:1",
+            "http://",
+            "http://:80",
+            "http://a:1/x",
+            "http://a:1?x",
+            "http://u:p@a:1",
+            "http://a:0",
+            "http://a:70000",
+            "http://a:",
+            "http://a b:1",
+            "http://[::1:9000",
         ] {
             assert!(ok(wrong).is_err(), "{wrong}");
         }
