@@ -105,6 +105,7 @@ fn attempt(source: Source, target: Target) -> Result<String> {
                 Command::new("rustup")
                     .args(["target", "add", triple])
                     .env("RUSTUP_MAX_RETRIES", "1")
+                    .env("RUSTUP_DOWNLOAD_TIMEOUT", "30")
                     .current_dir(step::root()),
             )?;
             if !installed(target)? {
