@@ -81,9 +81,10 @@ impl Proxy {
             .routes
             .iter()
             .map(|route| {
-                let chain = Chain::new(route.plugins.iter().filter_map(|index| {
-                    Some((plugins.get(*index)?.clone(), config.plugins.get(*index)?.on_failure))
-                }));
+                let chain =
+                    Chain::new(route.plugins.iter().filter_map(|index| {
+                        Some((plugins.get(*index)?.clone(), config.plugins.get(*index)?.on_failure))
+                    }));
                 Way { upstream: route.upstream, sees_responses: chain.sees_responses(), chain }
             })
             .collect();
@@ -141,7 +142,12 @@ impl Proxy {
         let target = admission::admit(&mut head, self.limits)?;
         let way = self.route(&head, &target, in_flight)?;
         if admission::is_last_stop(&mut head) {
-            return Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), content: Content::Empty, lease: None });
+            return Ok(Answer {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                content: Content::Empty,
+                lease: None,
+            });
         }
         let upstream = self.upstreams.at(way.upstream).ok_or(Refusal::Internal("no such upstream"))?;
         headers::prepare_request(&mut head.headers, id, connection.forwarded_for(), head.version);
@@ -162,11 +168,8 @@ impl Proxy {
                 if let Content::Whole(body) = &content {
                     headers::reframe(&mut request.headers, body.len());
                 }
-                let fields = if way.sees_responses {
-                    request.headers.clone()
-                } else {
-                    std::mem::take(&mut request.headers)
-                };
+                let fields =
+                    if way.sees_responses { request.headers.clone() } else { std::mem::take(&mut request.headers) };
                 let (method, target) = (request.method.clone(), request.target.clone());
                 let answer = self.forward(upstream, method, target, fields, content).await?;
                 exchange.response = Some(ResponseHead { status: answer.status, headers: answer.headers });
@@ -207,10 +210,11 @@ impl Proxy {
         target: &PathAndQuery,
         in_flight: &mut InFlight,
     ) -> Result<&Way, Refusal> {
-        let index = self.routes.find(admission::without_port(host(&head.headers)), target.path()).map_err(|why| match why {
-            NoMatch::Unknown => Refusal::NoRoute,
-            NoMatch::Ambiguous => Refusal::AmbiguousPath,
-        })?;
+        let index =
+            self.routes.find(admission::without_port(host(&head.headers)), target.path()).map_err(|why| match why {
+                NoMatch::Unknown => Refusal::NoRoute,
+                NoMatch::Ambiguous => Refusal::AmbiguousPath,
+            })?;
         in_flight.routed(index);
         self.ways.get(index).ok_or(Refusal::NoRoute)
     }

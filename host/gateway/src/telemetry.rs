@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tidegate_runtime::Plugin;
 
-pub use self::access::AccessLogGuard;
 use self::access::AccessLog;
+pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
 use crate::config::Config;
 use crate::stop::phase::PhaseView;

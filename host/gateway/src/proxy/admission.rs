@@ -110,7 +110,8 @@ pub(super) fn is_last_stop(head: &mut http::request::Parts) -> bool {
     if head.method != Method::OPTIONS {
         return false;
     }
-    let left = head.headers.get(MAX_FORWARDS).and_then(|value| value.to_str().ok()).and_then(|left| left.parse::<u32>().ok());
+    let left =
+        head.headers.get(MAX_FORWARDS).and_then(|value| value.to_str().ok()).and_then(|left| left.parse::<u32>().ok());
     match left {
         None => false,
         Some(0) => true,

@@ -223,9 +223,8 @@ pub(super) struct Upload {
 impl Upload {
     /// The state is there if the body streams.
     pub(super) fn new(content: Content) -> (Self, Option<Arc<UploadState>>) {
-        let state = matches!(content, Content::Streaming(_)).then(|| {
-            Arc::new(UploadState { moved_at: AtomicU64::new(millis()), ..UploadState::default() })
-        });
+        let state = matches!(content, Content::Streaming(_))
+            .then(|| Arc::new(UploadState { moved_at: AtomicU64::new(millis()), ..UploadState::default() }));
         (Self { content, state: state.clone() }, state)
     }
 }

@@ -4,8 +4,8 @@
 //! so the upstream answers as if the client had not asked.
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, Entry,
-    EXPECT, FORWARDED, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE,
+    EXPECT, Entry, FORWARDED, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use smallvec::SmallVec;
@@ -26,8 +26,19 @@ const HOP_BY_HOP: [HeaderName; 7] =
 /// Fields for every recipient, which `Connection` must not name (RFC 9110, section 7.6.1). If it does, they stay:
 /// otherwise a client could take away what a proxy before this one has added, or what the upstream decides by.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    [HOST, AUTHORIZATION, COOKIE, SET_COOKIE, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CACHE_CONTROL, ACCEPT, DATE]
-        .contains(name)
+    [
+        HOST,
+        AUTHORIZATION,
+        COOKIE,
+        SET_COOKIE,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        CACHE_CONTROL,
+        ACCEPT,
+        DATE,
+    ]
+    .contains(name)
         || [FORWARDED, VIA, X_REQUEST_ID].contains(name)
         || name.as_str().starts_with("x-forwarded-")
         || name.as_str() == "x-real-ip"
@@ -125,6 +136,7 @@ pub(super) fn reframe(headers: &mut HeaderMap, length: usize) {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 mod tests {
     use proptest::prelude::*;
 

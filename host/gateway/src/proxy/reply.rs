@@ -107,7 +107,8 @@ impl Refusal {
             Self::BodyTooLarge { limit, .. } => {
                 return Cow::Owned(format!("The request body may have at most {limit} bytes."));
             }
-            Self::RequestBody(BodyError::Stalled(_)) | Self::Upstream(UpstreamError::Upload(UploadFailure::Stalled)) => {
+            Self::RequestBody(BodyError::Stalled(_))
+            | Self::Upstream(UpstreamError::Upload(UploadFailure::Stalled)) => {
                 "The request body did not arrive in time."
             }
             Self::RequestBody(BodyError::Broken(_)) | Self::Upstream(UpstreamError::Upload(UploadFailure::Broken)) => {

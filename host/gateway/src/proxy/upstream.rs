@@ -247,7 +247,8 @@ async fn until_late<T>(limit: Duration, upload: Option<&UploadState>, sent: impl
             Ok(result) => return Some(result),
             Err(_late) => {
                 let upload = upload?;
-                deadline = if upload.waits_for_client() { Instant::now() + limit } else { at(upload.moved_at()) + limit };
+                deadline =
+                    if upload.waits_for_client() { Instant::now() + limit } else { at(upload.moved_at()) + limit };
                 if deadline <= Instant::now() {
                     return None;
                 }

@@ -179,6 +179,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 mod tests {
     use std::sync::{Arc, Mutex};
 

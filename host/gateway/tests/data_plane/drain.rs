@@ -108,10 +108,13 @@ async fn connections_that_nobody_has_accepted_yet_are_served() {
     for mut stream in clients {
         let mut text = String::new();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let text = within("a response", tokio::task::spawn_blocking(move || {
-            std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
-            text
-        }))
+        let text = within(
+            "a response",
+            tokio::task::spawn_blocking(move || {
+                std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
+                text
+            }),
+        )
         .await
         .unwrap();
         assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
@@ -153,6 +156,7 @@ async fn an_idle_gateway_drains_at_once_but_for_the_linger() {
 /// closed between two requests, if it has been told so or has been idle; it must never lose a request it has sent on a
 /// connection that was not announced to be closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the seed, should a run fail")]
 async fn no_request_is_lost_when_the_drain_begins_at_a_random_moment() {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
     println!("seed {seed}");

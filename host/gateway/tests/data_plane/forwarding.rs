@@ -76,7 +76,8 @@ async fn bodies_of_either_framing_go_through_both_ways() {
     assert!(reply.body.ends_with("\n\nhello"), "{}", reply.body);
     assert!(reply.body.contains("transfer-encoding: chunked\n"));
 
-    let origin = origin::says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").await;
+    let origin =
+        origin::says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").await;
     let gateway = TestGateway::before(origin);
     let reply = gateway.client().await.request(GET).await;
     assert_eq!((reply.body.as_str(), reply.whole), ("abc", true));
@@ -132,9 +133,7 @@ async fn a_response_without_a_body_has_none() {
 async fn pipelined_requests_are_answered_in_order() {
     let gateway = TestGateway::before(origin::echo().await);
     let mut client = gateway.client().await;
-    client
-        .send((0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: test\r\n\r\n")).collect::<String>())
-        .await;
+    client.send((0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: test\r\n\r\n")).collect::<String>()).await;
     for n in 0..20 {
         let reply = client.reply().await;
         assert!(reply.body.starts_with(&format!("GET /{n}\n")));

@@ -51,10 +51,9 @@ async fn a_refusal_names_the_exchange_and_no_internals() {
 #[tokio::test]
 async fn two_framings_cannot_smuggle_a_request() {
     let gateway = TestGateway::before(origin::echo().await);
-    for lengths in [
-        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
-        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
-    ] {
+    for lengths in
+        ["content-length: 4\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 4\r\n"]
+    {
         let mut client = gateway.client().await;
         let request = format!(
             "POST /first HTTP/1.1\r\nhost: a\r\n{lengths}\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -197,7 +196,9 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut client = gateway.client().await;
     client.send(GET).await;
     gateway
-        .until("it is cut off", |gateway| gateway.metric("tidegate_connections_evicted_total{cause=\"slow-reader\"}") == 1)
+        .until("it is cut off", |gateway| {
+            gateway.metric("tidegate_connections_evicted_total{cause=\"slow-reader\"}") == 1
+        })
         .await;
     gateway.until("nothing in flight", |gateway| gateway.serving.in_flight() == 0).await;
     assert_eq!(gateway.serving.completed(), 0);

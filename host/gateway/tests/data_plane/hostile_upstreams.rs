@@ -96,10 +96,11 @@ async fn a_truncated_body_never_looks_whole() {
         let gateway = TestGateway::before(origin::says(truncated).await);
         let reply = gateway.client().await.request(GET).await;
         assert_eq!((reply.status, reply.whole), (200, false), "{}", truncated.escape_ascii());
-        gateway.until("it is counted", |gateway| {
-            gateway.metric("tidegate_responses_aborted_total{cause=\"upstream-broke\"}") == 1
-        })
-        .await;
+        gateway
+            .until("it is counted", |gateway| {
+                gateway.metric("tidegate_responses_aborted_total{cause=\"upstream-broke\"}") == 1
+            })
+            .await;
         assert_eq!(gateway.metric("tidegate_upstream_failures_total{kind=\"body-broken\"}"), 1);
     }
 }

@@ -93,7 +93,8 @@ impl Metrics {
             out.counter("access_log_dropped_lines", "Lines of the access log that found no room", dropped)?;
         }
         let now = self.phase.now();
-        let mut family = out.family("phase", "1 for the phase the process is in, 0 for the others", MetricType::Gauge)?;
+        let mut family =
+            out.family("phase", "1 for the phase the process is in, 0 for the others", MetricType::Gauge)?;
         for phase in PHASES {
             family.encode_family(&[("phase", phase.as_str())])?.encode_gauge(&i64::from(phase == now))?;
         }
@@ -101,7 +102,8 @@ impl Metrics {
     }
 
     fn encode_plugins(&self, out: &mut Out<'_>) -> fmt::Result {
-        let stats: Vec<(&str, PluginStats)> = self.plugins.0.iter().map(|plugin| (&**plugin.name(), plugin.stats())).collect();
+        let stats: Vec<(&str, PluginStats)> =
+            self.plugins.0.iter().map(|plugin| (&**plugin.name(), plugin.stats())).collect();
         if stats.is_empty() {
             return Ok(());
         }
@@ -124,7 +126,12 @@ impl Metrics {
             let labels = [("plugin", plugin), ("hook", hook.hook.as_str())];
             let buckets = buckets(&DURATION_BOUNDS, &hook.durations);
             let count = hook.durations.iter().sum();
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(hook.wall.as_secs_f64(), count, &buckets, None)?;
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                hook.wall.as_secs_f64(),
+                count,
+                &buckets,
+                None,
+            )?;
         }
 
         let mut family = out.family("plugin_cpu_seconds", "Time spent in the guest", MetricType::Counter)?;
@@ -147,7 +154,8 @@ impl Metrics {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&as_gauge(stats.instances.waiting))?;
         }
 
-        let mut family = out.family("plugin_instances_retired", "Instances that ended with a fault", MetricType::Counter)?;
+        let mut family =
+            out.family("plugin_instances_retired", "Instances that ended with a fault", MetricType::Counter)?;
         for (plugin, stats) in &stats {
             family.encode_family(&[("plugin", *plugin)])?.encode_counter::<NoLabelSet, _, u64>(&stats.retired, None)?;
         }
@@ -176,15 +184,8 @@ impl Metrics {
     }
 }
 
-const PHASES: [Phase; 7] = [
-    Phase::Starting,
-    Phase::Ready,
-    Phase::LameDuck,
-    Phase::Draining,
-    Phase::Stopping,
-    Phase::Flushing,
-    Phase::Stopped,
-];
+const PHASES: [Phase; 7] =
+    [Phase::Starting, Phase::Ready, Phase::LameDuck, Phase::Draining, Phase::Stopping, Phase::Flushing, Phase::Stopped];
 
 impl Exchanges {
     fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -215,7 +216,9 @@ impl Exchanges {
 
         let mut family = out.family("upstream_failures", "Requests that an upstream failed", MetricType::Counter)?;
         for (kind, count) in UpstreamFailure::ALL.iter().zip(&self.upstream_failures) {
-            family.encode_family(&[("kind", kind.as_str())])?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+            family
+                .encode_family(&[("kind", kind.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
         }
         Ok(())
     }
@@ -238,7 +241,9 @@ impl Connections {
         let help = "Connections the gateway ended although the client would have kept them";
         let mut family = out.family("connections_evicted", help, MetricType::Counter)?;
         for (why, count) in Eviction::ALL.iter().zip(&self.ended) {
-            family.encode_family(&[("cause", why.as_str())])?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+            family
+                .encode_family(&[("cause", why.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
         }
         Ok(())
     }
