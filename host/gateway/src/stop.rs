@@ -2,3 +2,6 @@
 
 pub mod ledger;
 pub mod phase;
+mod protocol;
+pub mod report;
+pub mod timeline;

@@ -1,0 +1,594 @@
+//! The shutdown report: what happened between the signal and the exit, as JSON, and the exit code that says it.
+//!
+//! A report is written once and read by people, dashboards and `tidegate report`, perhaps of another version: fields
+//! are only added within a schema, and a reader takes no field on trust.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidegate_runtime::{StopOutcome, StopReason, StopRecord};
+
+use super::phase::Phase;
+
+/// The schema that is written, and the only one that is read.
+pub const SCHEMA: u32 = 1;
+
+/// The longest report that is read: some hundred thousand instances.
+const LONGEST_FILE: u64 = 64 << 20;
+
+/// Exchanges were cut off.
+const REQUESTS_CUT: u8 = 10;
+/// A plugin failed, trapped or overran its `shutdown`.
+const PLUGIN_FAILED: u8 = 11;
+/// The codes that `exit_zero` maps to 0.
+const UNCLEAN: std::ops::RangeInclusive<u8> = 10..=12;
+
+/// One shutdown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Why: `terminate`.
+    pub reason: Reason,
+    /// The signal's name, `SIGTERM`; `None` if something else asked for the stop.
+    pub signal: Option<String>,
+    /// The whole grace period.
+    pub grace_ms: u64,
+    /// From the signal to the report.
+    pub took_ms: u64,
+    /// The phases that began, in the order of time.
+    pub phases: Vec<PhaseReport>,
+    /// What became of the exchanges.
+    pub requests: Requests,
+    /// What became of each instance of each plugin.
+    pub plugins: Vec<PluginReport>,
+    /// The code the process exits with; see [`exit_code`].
+    pub exit_code: u8,
+}
+
+/// One phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseReport {
+    /// As [`Phase::as_str`].
+    pub name: String,
+    /// Since the signal.
+    pub started_ms: u64,
+    /// How long it lasted.
+    pub took_ms: u64,
+    /// How long it could have lasted: its own part and what earlier phases left over.
+    pub budget_ms: u64,
+}
+
+/// What became of the exchanges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Those that were running when the signal came.
+    pub in_flight: u64,
+    /// Those that ended well since.
+    pub completed: u64,
+    /// Those that were cut off when the drain's share was used up.
+    pub cut: u64,
+}
+
+/// What became of one instance of a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// The plugin's name in the config.
+    pub name: String,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// The instance's number.
+    pub instance: u64,
+    /// How its stop ended.
+    pub outcome: Outcome,
+    /// The time it was given, counted from the beginning of its stop.
+    pub budget_ms: u64,
+    /// The time it took, on the same clock.
+    pub took_ms: u64,
+    /// Time spent in the guest.
+    pub cpu_ms: u64,
+    /// By how much the end came after the budget.
+    pub overshoot_ms: f64,
+    /// Why it was stopped.
+    pub reason: Reason,
+    /// Deferred tasks it left behind; always 0 in this version, which has none.
+    pub deferred_left: u64,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// Why something was stopped, as in the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The gateway exits.
+    Terminate,
+    /// A new version or configuration takes over.
+    Reload,
+    /// An operator switched it off.
+    Disable,
+    /// It failed too often.
+    Quarantine,
+    /// The instance has served its time.
+    Recycle,
+    /// Fewer instances are needed.
+    ScaleIn,
+}
+
+impl Reason {
+    /// As in the report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::Reload => "reload",
+            Self::Disable => "disable",
+            Self::Quarantine => "quarantine",
+            Self::Recycle => "recycle",
+            Self::ScaleIn => "scale-in",
+        }
+    }
+}
+
+impl From<StopReason> for Reason {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Terminate => Self::Terminate,
+            StopReason::Reload => Self::Reload,
+            StopReason::Disable => Self::Disable,
+            StopReason::Quarantine => Self::Quarantine,
+            StopReason::Recycle => Self::Recycle,
+            StopReason::ScaleIn => Self::ScaleIn,
+        }
+    }
+}
+
+/// How the stop of an instance ended, as in the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// `shutdown` returned ok in time.
+    Completed,
+    /// It returned an error.
+    Failed,
+    /// It trapped.
+    Trapped,
+    /// It was stopped when its time was up.
+    Overran,
+    /// The plugin has no `shutdown`.
+    NoHook,
+    /// A second signal came first.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Completed, Self::Failed, Self::Trapped, Self::Overran, Self::NoHook, Self::Abandoned];
+
+    /// As in the report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Trapped => "trapped",
+            Self::Overran => "overran",
+            Self::NoHook => "no-hook",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// Whether the operator has nothing to look into.
+    #[must_use]
+    pub fn is_clean(self) -> bool {
+        matches!(self, Self::Completed | Self::NoHook)
+    }
+}
+
+impl From<StopOutcome> for Outcome {
+    fn from(outcome: StopOutcome) -> Self {
+        match outcome {
+            StopOutcome::Completed => Self::Completed,
+            StopOutcome::Failed => Self::Failed,
+            StopOutcome::Trapped => Self::Trapped,
+            StopOutcome::Overran => Self::Overran,
+            StopOutcome::NoHook => Self::NoHook,
+            StopOutcome::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
+impl PhaseReport {
+    /// A phase that began `started` after the signal.
+    #[must_use]
+    pub fn new(phase: Phase, started: Duration, took: Duration, budget: Duration) -> Self {
+        Self {
+            name: phase.as_str().to_owned(),
+            started_ms: millis(started),
+            took_ms: millis(took),
+            budget_ms: millis(budget),
+        }
+    }
+}
+
+impl PluginReport {
+    /// What the runtime recorded of one stop.
+    #[must_use]
+    pub fn new(record: &StopRecord, reason: StopReason) -> Self {
+        Self {
+            name: record.plugin.to_string(),
+            digest: record.digest.to_string(),
+            instance: record.instance,
+            outcome: record.outcome.into(),
+            budget_ms: millis(record.budget),
+            took_ms: millis(record.took),
+            cpu_ms: millis(record.cpu),
+            // Microseconds are what can be measured; more digits would be noise.
+            overshoot_ms: record.overshoot.as_micros() as f64 / 1e3,
+            reason: reason.into(),
+            deferred_left: 0,
+            error: record.error.clone(),
+        }
+    }
+}
+
+/// A duration in the unit of the report, rounded to the nearest millisecond.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.saturating_add(Duration::from_micros(500)).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The code that says what happened: 0 all done in time, 10 exchanges were cut, 11 a plugin failed, trapped or
+/// overran, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
+/// signal does not.
+#[must_use]
+pub fn exit_code(requests: &Requests, plugins: &[PluginReport], second_signal: Option<u8>, exit_zero: bool) -> u8 {
+    if let Some(signal) = second_signal {
+        return signal.saturating_add(128);
+    }
+    let code = if plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
+        PLUGIN_FAILED
+    } else if requests.cut > 0 {
+        REQUESTS_CUT
+    } else {
+        0
+    };
+    if exit_zero && UNCLEAN.contains(&code) { 0 } else { code }
+}
+
+/// A report could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The system refused.
+    #[error("cannot write the shutdown report to {}: {source}", path.display())]
+    Write {
+        /// Where it was to go.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Longer than any report.
+    #[error("{} is too long to be a shutdown report", path.display())]
+    TooLong {
+        /// What was read.
+        path: PathBuf,
+    },
+    /// The JSON ends in the middle.
+    #[error("{} is cut off: it ends in the middle of the report", path.display())]
+    CutOff {
+        /// What was read.
+        path: PathBuf,
+    },
+    /// Something else, or damaged.
+    #[error("{} is not a shutdown report: {detail}", path.display())]
+    Foreign {
+        /// What was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Written by another version.
+    #[error("{} has schema {found}, but this version of tidegate reads schema {SCHEMA}", path.display())]
+    Schema {
+        /// What was read.
+        path: PathBuf,
+        /// The schema it says it has.
+        found: u64,
+    },
+}
+
+impl ReportError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Write { .. } => Some("the folder must exist, and the gateway must be allowed to write to it"),
+            Self::Read { .. } => None,
+            Self::TooLong { .. } | Self::Foreign { .. } => {
+                Some("a report is written by `tidegate run --shutdown-report FILE`")
+            }
+            Self::CutOff { .. } => Some("the process may have been killed while it wrote, or the copy is not whole"),
+            Self::Schema { found, .. } if *found > u64::from(SCHEMA) => {
+                Some("read it with the version of tidegate that wrote it, or a later one")
+            }
+            Self::Schema { .. } => Some("read it with the version of tidegate that wrote it"),
+        }
+    }
+}
+
+impl Report {
+    /// The JSON, for people too: indented, with a newline at its end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("strings, numbers and lists always become JSON");
+        json.push('\n');
+        json
+    }
+
+    /// Write it to `path` in one step: whoever reads the file sees all of it or what was there before. Where the file
+    /// cannot be replaced (a pipe, a device, a file mounted on its own as Kubernetes does with its termination log)
+    /// it is written in place.
+    ///
+    /// # Errors
+    /// When the system refuses both.
+    pub fn write(&self, path: &Path) -> Result<(), ReportError> {
+        let json = self.to_json();
+        let replaceable = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
+        if replaceable && replace(path, json.as_bytes()).is_ok() {
+            return Ok(());
+        }
+        fs::write(path, json).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    }
+
+    /// Read a report back.
+    ///
+    /// # Errors
+    /// When the file is not a whole report of this schema.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let unreadable = |source| ReportError::Read { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        fs::File::open(path)
+            .and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > LONGEST_FILE {
+            return Err(ReportError::TooLong { path: path.to_owned() });
+        }
+        Self::from_json(&bytes, path)
+    }
+
+    /// Read a report from JSON; `path` is for messages.
+    ///
+    /// # Errors
+    /// When it is not a whole report of this schema.
+    pub fn from_json(json: &[u8], path: &Path) -> Result<Self, ReportError> {
+        /// What every schema has.
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u64,
+        }
+        let path = || path.to_owned();
+        let foreign = |detail: String| ReportError::Foreign { path: path(), detail };
+        if json.trim_ascii().is_empty() {
+            return Err(foreign("it is empty".to_owned()));
+        }
+        let refused = |error: serde_json::Error| {
+            if error.is_eof() { ReportError::CutOff { path: path() } } else { foreign(error.to_string()) }
+        };
+        // The schema comes first: of another one, nothing else is known.
+        let head: Head = serde_json::from_slice(json).map_err(refused)?;
+        if head.schema != u64::from(SCHEMA) {
+            return Err(ReportError::Schema { path: path(), found: head.schema });
+        }
+        serde_json::from_slice(json).map_err(refused)
+    }
+
+    /// The code this report would have without `exit_zero`, as far as the report itself tells.
+    #[must_use]
+    pub fn unmapped_exit_code(&self) -> u8 {
+        if self.exit_code > 128 { self.exit_code } else { exit_code(&self.requests, &self.plugins, None, false) }
+    }
+}
+
+/// Put a whole file in the place of another.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    // In the same folder, since a rename cannot cross file systems.
+    let mut temporary_name = std::ffi::OsString::from(".");
+    temporary_name.push(name);
+    temporary_name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary_name);
+    let written = fs::File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        // The first error is the one to hear about; the file may not even exist.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A plugin instance that ended like this after `took_ms` of 5 s.
+    pub(crate) fn plugin(name: &str, instance: u64, outcome: Outcome, took_ms: u64) -> PluginReport {
+        PluginReport {
+            name: name.to_owned(),
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            instance,
+            outcome,
+            budget_ms: 5_000,
+            took_ms,
+            cpu_ms: took_ms / 2,
+            overshoot_ms: 0.0,
+            reason: Reason::Terminate,
+            deferred_left: 0,
+            error: None,
+        }
+    }
+
+    fn report() -> Report {
+        let (requests, plugins) =
+            (Requests { in_flight: 3, completed: 3, cut: 0 }, vec![plugin("audit", 0, Outcome::Completed, 12)]);
+        Report {
+            schema: SCHEMA,
+            reason: Reason::Terminate,
+            signal: Some("SIGTERM".to_owned()),
+            grace_ms: 30_000,
+            took_ms: 1_804,
+            phases: vec![PhaseReport::new(
+                Phase::Draining,
+                Duration::from_micros(400),
+                Duration::from_micros(1_790_500),
+                Duration::from_secs(15),
+            )],
+            exit_code: exit_code(&requests, &plugins, None, false),
+            requests,
+            plugins,
+        }
+    }
+
+    #[test]
+    fn the_json_has_the_names_of_the_design() {
+        let expected = r#"{
+  "schema": 1,
+  "reason": "terminate",
+  "signal": "SIGTERM",
+  "grace_ms": 30000,
+  "took_ms": 1804,
+  "phases": [
+    {
+      "name": "draining",
+      "started_ms": 0,
+      "took_ms": 1791,
+      "budget_ms": 15000
+    }
+  ],
+  "requests": {
+    "in_flight": 3,
+    "completed": 3,
+    "cut": 0
+  },
+  "plugins": [
+    {
+      "name": "audit",
+      "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+      "instance": 0,
+      "outcome": "completed",
+      "budget_ms": 5000,
+      "took_ms": 12,
+      "cpu_ms": 6,
+      "overshoot_ms": 0.0,
+      "reason": "terminate",
+      "deferred_left": 0,
+      "error": null
+    }
+  ],
+  "exit_code": 0
+}
+"#;
+        assert_eq!(report().to_json(), expected);
+    }
+
+    #[test]
+    fn words_are_the_same_in_json_and_in_the_program() {
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).expect("a word"), outcome.as_str());
+        }
+        for reason in [StopReason::Terminate, StopReason::Reload, StopReason::Disable, StopReason::Quarantine]
+            .into_iter()
+            .chain([StopReason::Recycle, StopReason::ScaleIn])
+            .map(Reason::from)
+        {
+            assert_eq!(serde_json::to_value(reason).expect("a word"), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn the_highest_exit_code_applies() {
+        let requests = |cut| Requests { cut, ..Requests::default() };
+        let ended = |outcome| [plugin("a", 0, Outcome::Completed, 1), plugin("b", 0, outcome, 1)];
+        assert_eq!(exit_code(&requests(0), &ended(Outcome::NoHook), None, false), 0);
+        assert_eq!(exit_code(&requests(1), &[], None, false), 10);
+        for outcome in [Outcome::Failed, Outcome::Trapped, Outcome::Overran, Outcome::Abandoned] {
+            assert_eq!(exit_code(&requests(1), &ended(outcome), None, false), 11);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(15), true), 143);
+        }
+        assert_eq!(exit_code(&requests(0), &[], Some(2), false), 130);
+    }
+
+    #[test]
+    fn a_record_of_the_runtime_becomes_a_line() {
+        let record = StopRecord {
+            plugin: Arc::from("stubborn"),
+            digest: Arc::from("sha256:00"),
+            instance: 7,
+            outcome: StopOutcome::Overran,
+            budget: Duration::from_millis(500),
+            took: Duration::from_micros(501_234),
+            cpu: Duration::from_micros(499_600),
+            overshoot: Duration::from_micros(1_234),
+            error: Some("stopped".to_owned()),
+        };
+        let line = PluginReport::new(&record, StopReason::Terminate);
+        assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
+        assert_eq!((line.outcome, line.instance), (Outcome::Overran, 7));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("report.json");
+        fs::write(&file, "what was there before").expect("written");
+        report().write(&file).expect("written");
+        assert_eq!(Report::read(&file).expect("whole"), report());
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_says_where_it_was_to_go() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = report().write(&folder.path().join("missing/report.json")).expect_err("no such folder");
+        assert!(error.to_string().starts_with("cannot write the shutdown report to "), "{error}");
+        assert!(error.to_string().contains("missing/report.json"), "{error}");
+    }
+
+    #[test]
+    fn other_files_are_told_apart() {
+        let message = |json: &str| Report::from_json(json.as_bytes(), Path::new("r.json")).map_err(|e| e.to_string());
+        let whole = report().to_json();
+        let refused = |json: &str| message(json).expect_err("refused");
+        assert_eq!(refused(""), "r.json is not a shutdown report: it is empty");
+        assert_eq!(refused(&whole[..whole.len() / 2]), "r.json is cut off: it ends in the middle of the report");
+        assert_eq!(
+            refused(r#"{"schema": 2, "phases": "rearranged"}"#),
+            "r.json has schema 2, but this version of tidegate reads schema 1"
+        );
+        assert_eq!(
+            refused(r#"{"name": "tidegate"}"#),
+            "r.json is not a shutdown report: missing field `schema` at line 1 column 20"
+        );
+        assert!(refused("schema = 1").starts_with("r.json is not a shutdown report: expected value"));
+        assert!(refused(&whole.replace("\"completed\",", "\"vanished\",")).contains("unknown variant `vanished`"));
+        // A later version of this schema may say more.
+        assert!(message(&whole.replacen('{', "{\"outbox\": {\"pending\": 0},", 1)).is_ok());
+    }
+}
