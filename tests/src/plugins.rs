@@ -21,7 +21,7 @@ use crate::components;
 #[must_use]
 pub fn runtime(instances: usize) -> Runtime {
     let environment = Environment::real(Duration::from_millis(1));
-    Runtime::new(RuntimeConfig { instances, memory: 256 << 20, cache: Some(cache()), environment })
+    Runtime::new(RuntimeConfig { instances, memory: 1 << 30, cache: Some(cache()), environment })
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

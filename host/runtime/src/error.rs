@@ -57,6 +57,9 @@ pub enum LoadError {
     /// The first instance could not be made, or `configure` did not end well.
     #[error("{0}")]
     Configure(CallError),
+    /// A config for a plugin that has no hook to take it.
+    #[error("has a config, but the component exports no `configure`")]
+    NoConfigure,
     /// The compiler gave up, or took too long.
     #[error("could not be compiled: {0}")]
     Compile(String),
@@ -81,6 +84,7 @@ impl LoadError {
             }
             Self::WrongSignature { .. } => Some("build the plugin from the WIT files of this version".into()),
             Self::NotGranted { advice, .. } => Some(advice.clone()),
+            Self::NoConfigure => Some("remove `[plugin.config]`, or export `configure` from the plugin".into()),
             Self::TooLarge { .. } | Self::Imports(_) | Self::Configure(_) | Self::Compile(_) => None,
         }
     }

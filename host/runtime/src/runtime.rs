@@ -117,6 +117,9 @@ impl Runtime {
         let digest = digest(&component);
         let component = self.compile(digest.clone(), component).await?;
         let exports = contract::exports(&component)?;
+        if !exports.hooks().contains(contract::Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
+            return Err(LoadError::NoConfigure);
+        }
         if let Some(import) = contract::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }

@@ -108,6 +108,9 @@ impl Stop {
     }
 
     async fn shut_down(self, inner: &Inner, instance: &mut Instance) -> Result<(), EndCause> {
+        if inner.template.halt.abandoned() {
+            return Err(EndCause::Abandoned);
+        }
         let left = self.deadline.since(inner.clock().now());
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         instance.call_alone(Shutdown(millis), self.deadline).await

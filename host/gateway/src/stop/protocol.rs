@@ -1,0 +1,270 @@
+//! The stop protocol: lame-duck, drain, the plugins' shutdown, flush. [`Gateway::stop`] reads from top to bottom.
+//!
+//! Every wait in here is bounded by a share of the ledger, and every wait ends at once on a second signal. Beyond that,
+//! the whole is bounded by the grace period: should anything outlast its share after all, the report is
+//! made of what is known by then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tidegate_runtime::{Plugin, StopOutcome, StopReason, StopRecord};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::phase::Phase;
+use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
+use crate::gateway::Gateway;
+use crate::signals::{StopSignal, StopSignals};
+
+/// After a second signal: how long to wait for what has been interrupted. Interrupted guests are gone within a tick.
+const HURRY: Duration = Duration::from_millis(50);
+
+impl Gateway {
+    /// End everything, in order, after `signal`. A further one of `signals` cuts it short.
+    pub async fn stop(self, signal: StopSignal, signals: &mut StopSignals) -> Report {
+        let grace = self.ledger.grace();
+        let shutdown = self.shutdown;
+        let runtime = self.runtime.clone();
+        let names: Vec<Arc<str>> = self.plugins.iter().map(|plugin| plugin.name().clone()).collect();
+        let stop = Stop::new(&self);
+        tracing::info!(%signal, ?grace, in_flight = self.serving.in_flight(), "stopping");
+
+        let mut protocol = std::pin::pin!(stop.run(self));
+        let mut out_of_grace = std::pin::pin!(sleep(grace));
+        let mut second = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut protocol => break,
+                again = signals.next(), if second.is_none() => {
+                    tracing::warn!(signal = %again, "second signal: everything ends now");
+                    second = Some(again);
+                    runtime.abandon();
+                    stop.hurry.cancel();
+                }
+                () = &mut out_of_grace => {
+                    tracing::error!(?grace, "the grace period is over");
+                    break;
+                }
+            }
+        }
+        let report = stop.book().close(signal, second, shutdown.exit_zero, &names);
+        tracing::info!(exit_code = report.exit_code, took_ms = report.took_ms, "stopped");
+        report
+    }
+}
+
+/// One run of the protocol.
+struct Stop {
+    began: Instant,
+    /// Cancelled by a second signal.
+    hurry: CancellationToken,
+    book: Arc<Mutex<Book>>,
+}
+
+impl Stop {
+    fn new(gateway: &Gateway) -> Self {
+        let began = Instant::now();
+        let book = Book {
+            began,
+            grace: gateway.ledger.grace(),
+            phases: Vec::new(),
+            requests: Requests { in_flight: gateway.serving.in_flight() as u64, completed: 0, cut: 0 },
+            stopped: Vec::new(),
+            expected: instances(&gateway.plugins),
+        };
+        Self { began, hurry: CancellationToken::new(), book: Arc::new(Mutex::new(book)) }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Entries are made whole: a poisoned book is as good as a sound one.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&self, gateway: Gateway) {
+        self.lame_duck(&gateway).await;
+        self.drain(&gateway).await;
+        self.stop_plugins(&gateway).await;
+        self.flush(gateway).await;
+    }
+
+    /// Readiness says no from here on; requests are still accepted, for load balancers that have not noticed.
+    async fn lame_duck(&self, gateway: &Gateway) {
+        let share = self.enter(gateway, Phase::LameDuck);
+        self.wait(share, std::future::pending::<()>()).await;
+        self.leave();
+    }
+
+    /// Listeners close and idle connections end; exchanges that have begun go on for the drain's share.
+    async fn drain(&self, gateway: &Gateway) {
+        let before = gateway.serving.completed();
+        gateway.runtime.enter(tidegate_runtime::Phase::Draining);
+        let share = self.enter(gateway, Phase::Draining);
+        if self.wait(share, gateway.serving.drained()).await.is_none() {
+            let cut = gateway.serving.cut();
+            self.book().requests.cut = cut as u64;
+            if cut > 0 {
+                tracing::warn!(cut, "exchanges were cut off");
+            }
+            // Their connections go away at once; what their plugins still compute is bounded by its own budget.
+            let _ = timeout(HURRY, gateway.serving.drained()).await;
+        }
+        self.book().requests.completed = gateway.serving.completed().saturating_sub(before);
+        self.leave();
+    }
+
+    /// Every instance of every plugin is told, side by side.
+    async fn stop_plugins(&self, gateway: &Gateway) {
+        gateway.runtime.enter(tidegate_runtime::Phase::Stopping);
+        let share = self.enter(gateway, Phase::Stopping);
+        self.book().expected = instances(&gateway.plugins);
+        let stops = gateway.plugins.iter().map(|plugin| {
+            let (book, telemetry) = (Arc::clone(&self.book), Arc::clone(&gateway.telemetry));
+            plugin.stop(StopReason::Terminate, share, move |record| {
+                log(&record);
+                telemetry.metrics.record_stop(&record, StopReason::Terminate);
+                book.lock().unwrap_or_else(PoisonError::into_inner).stopped.push(record);
+            })
+        });
+        join_all(stops).await;
+        self.leave();
+    }
+
+    /// The access log is written out, and the process stays for `min_drain`.
+    async fn flush(&self, gateway: Gateway) {
+        let share = self.enter(&gateway, Phase::Flushing);
+        let Gateway { access_log, admin, ledger, phase, .. } = gateway;
+        // Dropping the guard waits for the log's writer, which may wait for a slow pipe.
+        let flushed = tokio::task::spawn_blocking(move || drop(access_log));
+        if self.wait(share, flushed).await.is_none() {
+            tracing::warn!("the access log could not be written out in time");
+        }
+        let hold = ledger.hold(self.began.elapsed());
+        self.wait(hold, std::future::pending::<()>()).await;
+        self.leave();
+        phase.enter(Phase::Stopped);
+        admin.stop().await;
+    }
+
+    /// Wait for `work`, but no longer than `share`, and not at all once a second signal has come.
+    async fn wait<T>(&self, share: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let work = timeout(share, work);
+        tokio::select! {
+            biased;
+            () = self.hurry.cancelled() => None,
+            done = work => done.ok(),
+        }
+    }
+
+    fn enter(&self, gateway: &Gateway, phase: Phase) -> Duration {
+        gateway.phase.enter(phase);
+        let started = self.began.elapsed();
+        let share = gateway.ledger.share(phase, started);
+        tracing::info!(%phase, ?share, "phase begins");
+        self.book().phases.push(PhaseEntry { phase, started, share, took: None });
+        share
+    }
+
+    fn leave(&self) {
+        let elapsed = self.began.elapsed();
+        if let Some(entry) = self.book().phases.last_mut() {
+            entry.took = Some(elapsed.saturating_sub(entry.started));
+        }
+    }
+}
+
+fn log(record: &StopRecord) {
+    let StopRecord { plugin, instance, outcome, took, budget, overshoot, error, .. } = record;
+    let error = error.as_deref().unwrap_or("");
+    if outcome.is_clean() {
+        tracing::info!(%plugin, instance, %outcome, ?took, ?budget, "plugin instance stopped");
+    } else {
+        tracing::warn!(%plugin, instance, %outcome, ?took, ?budget, ?overshoot, error, "plugin instance stopped");
+    }
+}
+
+/// Every live instance, with its plugin's name and digest.
+fn instances(plugins: &[Plugin]) -> Vec<Expected> {
+    let of = |plugin: &Plugin| {
+        let (name, digest) = (plugin.name().clone(), plugin.digest().clone());
+        let expected = move |instance| Expected { name: name.clone(), digest: digest.clone(), instance };
+        plugin.instances().into_iter().map(expected)
+    };
+    plugins.iter().flat_map(of).collect()
+}
+
+/// What has happened so far.
+struct Book {
+    began: Instant,
+    grace: Duration,
+    phases: Vec<PhaseEntry>,
+    requests: Requests,
+    stopped: Vec<StopRecord>,
+    /// Every instance that has to be accounted for.
+    expected: Vec<Expected>,
+}
+
+struct PhaseEntry {
+    phase: Phase,
+    started: Duration,
+    share: Duration,
+    took: Option<Duration>,
+}
+
+struct Expected {
+    name: Arc<str>,
+    digest: Arc<str>,
+    instance: u64,
+}
+
+impl Book {
+    /// Make the report. Whatever has no entry by now is named as what it is: abandoned after a second signal, overrun
+    /// otherwise. `names` are the plugins in the order of the configuration.
+    fn close(&self, signal: StopSignal, second: Option<StopSignal>, exit_zero: bool, names: &[Arc<str>]) -> Report {
+        let took = self.began.elapsed();
+        let phases = self.phases.iter().map(|entry| {
+            let so_far = entry.took.unwrap_or_else(|| took.saturating_sub(entry.started));
+            PhaseReport::new(entry.phase, entry.started, so_far, entry.share)
+        });
+        let unheard = self.expected.iter().filter(|expected| !self.has_stopped(expected));
+        let unheard: Vec<StopRecord> = unheard.map(|expected| self.unheard(expected, took, second)).collect();
+        let mut records: Vec<&StopRecord> = self.stopped.iter().chain(&unheard).collect();
+        records.sort_by_key(|record| (names.iter().position(|name| *name == record.plugin), record.instance));
+        let plugins: Vec<PluginReport> =
+            records.into_iter().map(|record| PluginReport::new(record, StopReason::Terminate)).collect();
+        let exit_code = exit_code(&self.requests, &plugins, second.map(StopSignal::number), exit_zero);
+        Report {
+            schema: SCHEMA,
+            reason: StopReason::Terminate.into(),
+            signal: Some(signal.as_str().to_owned()),
+            grace_ms: millis(self.grace),
+            took_ms: millis(took),
+            phases: phases.collect(),
+            requests: self.requests,
+            plugins,
+            exit_code,
+        }
+    }
+
+    fn has_stopped(&self, expected: &Expected) -> bool {
+        self.stopped.iter().any(|record| record.plugin == expected.name && record.instance == expected.instance)
+    }
+
+    fn unheard(&self, expected: &Expected, took: Duration, second: Option<StopSignal>) -> StopRecord {
+        let stopping = self.phases.iter().find(|entry| entry.phase == Phase::Stopping);
+        let (started, budget) = stopping.map_or((took, Duration::ZERO), |entry| (entry.started, entry.share));
+        let took = took.saturating_sub(started);
+        StopRecord {
+            plugin: expected.name.clone(),
+            digest: expected.digest.clone(),
+            instance: expected.instance,
+            outcome: if second.is_some() { StopOutcome::Abandoned } else { StopOutcome::Overran },
+            budget,
+            took,
+            cpu: Duration::ZERO,
+            overshoot: took.saturating_sub(budget),
+            error: Some("its end was not heard of in time".to_owned()),
+        }
+    }
+}
