@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,7 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, StatusCode};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +23,15 @@ use crate::proxy::problem;
 use crate::server::{BindError, bind};
 use crate::stop::phase::{Phase, PhaseView};
 use crate::telemetry::Telemetry;
+
+/// How long a connection may be without a request, a half-sent one included.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Connections at a time: an orchestrator, a scraper, and a person or two.
+const MAX_CONNECTIONS: usize = 64;
+
+/// After an accept that failed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the encoder of the metrics writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,16 +74,39 @@ impl Admin {
     pub fn start(self) -> AdminServing {
         let stopped = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let token = stopped.clone();
-        tasks.spawn(async move {
-            let serve = axum::serve(self.socket, router(self.state)).into_future();
-            if let Some(Err(error)) = token.run_until_cancelled(serve).await {
-                tracing::error!(%error, "the admin listener failed");
-            }
-        });
+        tasks.spawn(accept(self.socket, router(self.state), tasks.clone(), stopped.clone()));
         tasks.close();
         AdminServing { stopped, tasks }
     }
+}
+
+/// axum's own loop would leave connections behind when it ends, and lets them be idle for ever.
+async fn accept(socket: TcpListener, router: Router, tasks: TaskTracker, stopped: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let serve = async {
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match socket.accept().await {
+                Ok((stream, _peer)) => {
+                    let service = TowerToHyperService::new(router.clone());
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    let stopped = stopped.clone();
+                    tasks.spawn(async move {
+                        // What becomes of a scrape is the scraper's business.
+                        let _ = stopped.run_until_cancelled(connection).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept admin connections");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    };
+    let _ = stopped.run_until_cancelled(serve).await;
 }
 
 /// An admin listener at work. Dropping it leaves it running.

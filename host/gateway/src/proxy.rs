@@ -195,7 +195,7 @@ impl Proxy {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = Uri::from_parts(uri).map_err(|_| Refusal::Internal("the target is no URI"))?;
         head.method = method;
-        headers::name_te(&mut headers);
+        headers::add_hop_by_hop(&mut headers, content.is_unsized());
         head.headers = headers;
         let (response, lease) = upstream.send(head, content).await?;
         let (mut head, body) = response.into_parts();

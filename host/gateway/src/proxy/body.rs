@@ -88,6 +88,11 @@ impl Content {
         }
     }
 
+    /// Whether there is a body whose length nobody knows.
+    pub(super) fn is_unsized(&self) -> bool {
+        !self.is_end_stream() && self.size_hint().exact().is_none()
+    }
+
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
@@ -334,5 +339,85 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         self.hold_back(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const CAP: usize = 10;
+
+    /// Gathers the body of a request that comes in as these pieces, and says what is left to be streamed.
+    async fn gathered(pieces: &[&str]) -> (Result<Bytes, String>, String) {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let (results, mut result) = tokio::sync::mpsc::channel(1);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let results = results.clone();
+            async move {
+                let mut content = Content::incoming(request.into_body(), Duration::from_millis(100));
+                let gathered = content.gather(CAP).await.map_err(|error| match error {
+                    GatherError::TooLarge => "too large".to_owned(),
+                    GatherError::Body(BodyError::Stalled(_)) => "stalled".to_owned(),
+                    GatherError::Body(BodyError::Broken(_)) => "broken".to_owned(),
+                });
+                let mut left = Vec::new();
+                while let Some(Ok(frame)) = std::future::poll_fn(|cx| content.poll_frame(cx)).await {
+                    left.extend(frame.into_data().unwrap_or_default());
+                }
+                let _ = results.send((gathered, String::from_utf8_lossy(&left).into_owned())).await;
+                Ok::<_, Infallible>(Response::new(http_body_util::Empty::<Bytes>::new()))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let send = async move {
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.expect("the server reads");
+                tokio::task::yield_now().await;
+            }
+            result.recv().await.expect("the service ran")
+        };
+        let (_, gathered) = tokio::join!(connection, send);
+        gathered
+    }
+
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_body_up_to_the_cap_is_gathered_and_still_there() {
+        let sized = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n";
+        assert_eq!(gathered(&[sized, "0123456789"]).await, (Ok("0123456789".into()), "0123456789".into()));
+        let pieces = [CHUNKED, "3\r\n012\r\n", "3\r\n345\r\n4\r\n6789\r\n", "0\r\n\r\n"];
+        assert_eq!(gathered(&pieces).await, (Ok("0123456789".into()), "0123456789".into()));
+        assert_eq!(gathered(&["POST / HTTP/1.1\r\nhost: a\r\n\r\n"]).await, (Ok(Bytes::new()), String::new()));
+        let trailers = [CHUNKED, "3\r\n012\r\n", "0\r\nx: y\r\n\r\n"];
+        assert_eq!(gathered(&trailers).await, (Ok("012".into()), "012".into()));
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_cap_is_given_up_and_none_of_it_is_lost() {
+        let pieces = [CHUNKED, "6\r\n012345\r\n", "4\r\n6789\r\n", "1\r\na\r\n", "3\r\nbcd\r\n", "0\r\n\r\n"];
+        assert_eq!(gathered(&pieces).await, (Err("too large".into()), "0123456789abcd".into()));
+        let at_once = [CHUNKED, "c\r\n0123456789ab\r\n", "0\r\n\r\n"];
+        assert_eq!(gathered(&at_once).await, (Err("too large".into()), "0123456789ab".into()));
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_over_the_cap_is_given_up_unread() {
+        let request = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 11\r\n\r\n";
+        let (result, _) = gathered(&[request, "0123456789a"]).await;
+        assert_eq!(result, Err("too large".into()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stalls_or_breaks_is_given_up() {
+        assert_eq!(gathered(&[CHUNKED, "3\r\n012\r\n"]).await.0, Err("stalled".into()));
+        assert_eq!(gathered(&[CHUNKED, "3\r\n012\r\n", "nonsense\r\n"]).await.0, Err("broken".into()));
     }
 }

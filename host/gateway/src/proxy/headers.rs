@@ -46,6 +46,10 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 
 /// Remove what belongs to the connection the message came on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // It overrides the length, which must not be passed on then (RFC 9112, section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     if headers.contains_key(CONNECTION) {
         let named: SmallVec<[HeaderName; 4]> = headers
             .get_all(CONNECTION)
@@ -102,11 +106,16 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, id: &HeaderValue, client:
     );
 }
 
-/// Name `te` in `connection`, as RFC 9110, section 10.1.4, wants it. The last step before a request is sent: plugins
-/// see no `connection`.
-pub(super) fn name_te(headers: &mut HeaderMap) {
+/// Add the fields of the connection to the upstream: the last step before a request is sent, after the plugins.
+/// `unsized_body` says that there is a body whose length nobody knows.
+pub(super) fn add_hop_by_hop(headers: &mut HeaderMap, unsized_body: bool) {
     if headers.contains_key(TE) {
+        // RFC 9110, section 10.1.4, wants it named.
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if unsized_body {
+        // hyper would do so by itself, but for the methods that usually have no body, whose body it would drop.
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
@@ -199,9 +208,16 @@ mod tests {
     fn trailers_stay_asked_for() {
         let mut headers = prepared(&[("te", "gzip;q=0.5, Trailers")]);
         assert!(!headers.contains_key("connection"));
-        name_te(&mut headers);
+        add_hop_by_hop(&mut headers, false);
         assert_eq!(headers["te"], "trailers");
         assert_eq!(headers["connection"], "te");
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_is_dropped() {
+        let mut headers = map(&[("content-length", "3"), ("transfer-encoding", "chunked")]);
+        strip_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

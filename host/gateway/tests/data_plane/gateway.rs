@@ -1,6 +1,7 @@
 //! A gateway in this process, on ports of its own.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,33 +24,34 @@ pub(crate) struct TestGateway {
     _log: AccessLogGuard,
 }
 
-/// One upstream behind one route, generous limits.
+/// One upstream behind one route, and time-outs that nothing here reaches.
 pub(crate) fn config(origin: SocketAddr) -> Config {
-    Config {
-        server: config::Server {
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            max_connections: 1000,
-            max_header_bytes: 16 * 1024,
-            max_headers: 100,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(10),
-        },
-        admin: config::Admin { listen: ([127, 0, 0, 1], 0).into() },
-        shutdown: config::Shutdown {
-            grace: Duration::from_secs(10),
-            drain_delay: Duration::ZERO,
-            drain: Duration::from_secs(5),
-            flush: Duration::from_secs(1),
-            min_drain: Duration::ZERO,
-            exit_zero: false,
-        },
-        log: config::Log { level: "info".into(), format: config::LogFormat::Text, access: false },
-        upstreams: vec![upstream("origin", &[origin])],
-        plugins: Vec::new(),
-        routes: vec![route("/", 0)],
-        cache: None,
-    }
+    let text = r#"
+        [server]
+        listen = "127.0.0.1:0"
+        [admin]
+        listen = "127.0.0.1:0"
+        [log]
+        access = false
+        [[upstream]]
+        name = "origin"
+        targets = ["http://127.0.0.1:1"]
+        [[route]]
+        path = "/"
+        upstream = "origin"
+    "#;
+    let mut config = Config::parse(text, Path::new("tidegate.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    config.server = config::Server {
+        max_connections: 1000,
+        max_header_bytes: 16 * 1024,
+        max_headers: 100,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        body_timeout: Duration::from_secs(10),
+        ..config.server
+    };
+    config.upstreams = vec![upstream("origin", &[origin])];
+    config
 }
 
 pub(crate) fn upstream(name: &str, targets: &[SocketAddr]) -> config::Upstream {

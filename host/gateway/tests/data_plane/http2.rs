@@ -63,6 +63,15 @@ async fn bodies_go_through() {
 }
 
 #[tokio::test]
+async fn a_get_may_have_a_body() {
+    let gateway = TestGateway::before(origin::echo().await);
+    let (mut sender, _connection) = connect(&gateway).await;
+    let request = Request::get("http://test/").body(Full::from("unusual")).unwrap();
+    let (_, echoed) = text(&mut sender, request).await;
+    assert!(echoed.ends_with("\n\nunusual"), "{echoed}");
+}
+
+#[tokio::test]
 async fn a_host_that_contradicts_the_authority_is_refused() {
     let gateway = TestGateway::before(origin::echo().await);
     let (mut sender, _connection) = connect(&gateway).await;
