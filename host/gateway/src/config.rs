@@ -113,6 +113,14 @@ fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
+impl Config {
+    /// The longest `shutdown` limit of any plugin: they stop side by side, so it is what the ledger reserves for them.
+    #[must_use]
+    pub fn longest_shutdown(&self) -> Duration {
+        self.plugins.iter().map(|plugin| plugin.limits.shutdown).max().unwrap_or_default()
+    }
+}
+
 /// `[server]`: what clients connect to, and how much they may ask for.
 #[derive(Debug, Clone)]
 pub struct Server {

@@ -1,8 +1,12 @@
 //! Tidegate: an HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod gateway;
+pub mod plugins;
 pub mod proxy;
 pub mod server;
+pub mod signals;
 pub mod stop;
 pub mod telemetry;

@@ -1,0 +1,226 @@
+//! The command line: what can be asked for, and how an answer or a failure is shown.
+//!
+//! Results go to stdout. Errors go to stderr, begin with `error:` and end, where there is something to do, with a line
+//! that begins with `hint:`. Colours are for terminals only, and not where `NO_COLOR` is set.
+
+mod check;
+mod demo;
+mod failure;
+mod inspect;
+mod report;
+mod run;
+mod table;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::failure::Failure;
+
+/// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
+///
+/// Tidegate stands in front of HTTP services and sends each request through plugins, which are WebAssembly components.
+/// When it has to stop, every plugin is told so, is given a stated time to finish its work, and is stopped when that
+/// time is up.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100, after_help = "\
+Begin with `tidegate demo`, or write a tidegate.toml and look it over with `tidegate check`.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `tidegate` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until a signal
+    ///
+    /// Loads every plugin, binds every address, prints one line with the addresses when ready, and serves until
+    /// SIGTERM or SIGINT. Then it drains: readiness turns 503, listeners close, exchanges in flight go on, plugins
+    /// are told to shut down, each within its budget and all within `[shutdown] grace`. A second signal ends
+    /// everything at once.
+    #[command(after_long_help = RUN_AFTER_HELP)]
+    Run(RunArgs),
+    /// Load and compile everything, bind nothing
+    ///
+    /// Reads the config file, compiles every plugin, has its first instances configured, and says what would run and
+    /// how the grace period is split. What is wrong is shown all at once.
+    #[command(after_long_help = "\
+Exit codes:
+  0    the config can run
+  1    tidegate itself failed
+  2    something is wrong with the config or a plugin
+
+Example:
+  tidegate check --config /etc/tidegate/tidegate.toml")]
+    Check(CheckArgs),
+    /// Show what a plugin exports and imports
+    ///
+    /// Says which hooks a component has and lacks, what it imports and whether it may, how big it is, its digest, and
+    /// which tools made it. Runs none of its code.
+    #[command(after_long_help = "\
+Exit codes:
+  0    it is a plugin; an import that is not granted shows, but is no failure
+  1    tidegate itself failed
+  2    the file cannot be read, or is no plugin of this version of the contract
+
+Examples:
+  tidegate inspect plugins/audit.wasm
+  tidegate inspect plugins/audit.wasm --json | jq -r .digest")]
+    Inspect(InspectArgs),
+    /// Draw a shutdown report as a timeline
+    ///
+    /// Reads what `tidegate run --shutdown-report FILE` wrote: which phase took how long, which plugin finished, which
+    /// one failed or was stopped at its budget, and what the exit code meant. As wide as the terminal, or as COLUMNS
+    /// says; 80 columns where there is neither.
+    #[command(after_long_help = "\
+Exit codes:
+  0    the report was drawn, whatever it says
+  2    the file is not a whole shutdown report
+
+Example:
+  tidegate report /var/log/tidegate/shutdown.json")]
+    Report(ReportArgs),
+    /// See it work: a gateway with example plugins, traffic, and a shutdown
+    ///
+    /// Starts an upstream and a gateway on free ports of this machine, sends requests through the example plugins,
+    /// then shuts down while one of the plugins refuses to end. Shows the report as a timeline. Needs no config file.
+    #[command(after_long_help = "\
+Exit codes:
+  0    the demo went as it should, the plugin that overruns included
+  1    tidegate itself failed
+  2    the example plugins are not there
+
+Example:
+  tidegate demo --plugins target/plugins")]
+    Demo(DemoArgs),
+}
+
+const RUN_AFTER_HELP: &str = "\
+Exit codes:
+  0      all was done in time
+  1      the gateway itself failed
+  2      something is wrong with the command line, the config or a plugin
+  10     requests were cut when the drain's time was up
+  11     a plugin failed, trapped or overran its shutdown
+  128+n  a second signal, with number n, ended it
+The highest applies. `[shutdown] exit_zero = true` turns 10 and 11 into 0.
+
+Example:
+  tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json";
+
+/// `tidegate run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub config: PathBuf,
+    /// Write a JSON report of the shutdown to this file; `tidegate report` draws it
+    #[arg(long, value_name = "FILE")]
+    pub shutdown_report: Option<PathBuf>,
+}
+
+/// `tidegate check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub config: PathBuf,
+}
+
+/// `tidegate inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The component
+    #[arg(value_name = "PLUGIN.wasm")]
+    pub plugin: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tidegate report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The report
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `tidegate demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The folder with the example plugins: stamp.wasm, api-key.wasm, audit.wasm, stubborn.wasm
+    #[arg(long, value_name = "DIR", default_value = "target/plugins")]
+    pub plugins: PathBuf,
+}
+
+/// Do what was asked for; the code is the one to exit with.
+///
+/// # Errors
+/// When it could not be done. Nothing has been shown of that yet.
+pub fn execute(cli: Cli) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args).map(|()| 0),
+        Command::Inspect(args) => inspect::inspect(&args).map(|()| 0),
+        Command::Report(args) => report::report(&args).map(|()| 0),
+        Command::Demo(args) => demo::demo(&args),
+    }
+}
+
+/// Write a result to stdout; escape sequences only reach a terminal.
+///
+/// # Errors
+/// When stdout is there but cannot be written to. A reader that went away has read enough.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::gateway(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_is_explained() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some() && command.get_long_about().is_some(), "{name}");
+            assert!(command.get_after_long_help().is_some_and(|help| help.to_string().contains("Exit codes:")), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_commands_of_the_design_are_understood() {
+        for line in [
+            "run --config tidegate.toml --shutdown-report report.json",
+            "check --config tidegate.toml",
+            "inspect audit.wasm --json",
+            "report report.json",
+            "demo",
+        ] {
+            let words = ["tidegate"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        let error = Cli::try_parse_from(["tidegate", "report"]).expect_err("the file is missing");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,122 @@
+//! A command that could not do what was asked: what to show, and which code to exit with.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::config::Diagnostics;
+use crate::plugins::PluginProblem;
+
+const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
+const HINT: Style = AnsiColor::BrightCyan.on_default().bold();
+
+/// A command that could not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The config file. Exit code 2.
+    Config(Diagnostics),
+    /// One or more plugins. Exit code 2.
+    Plugins(Vec<PluginProblem>),
+    /// What was asked for makes no sense. Exit code 2.
+    Usage(Message),
+    /// The gateway itself. Exit code 1.
+    Gateway(Message),
+}
+
+/// What went wrong, and what to do about it.
+#[derive(Debug)]
+pub struct Message {
+    /// After `error:`.
+    pub text: String,
+    /// After `hint:`.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// The gateway itself failed.
+    #[must_use]
+    pub fn gateway(text: impl Into<String>) -> Self {
+        Self::Gateway(Message { text: text.into(), hint: None })
+    }
+
+    /// What was asked for makes no sense.
+    #[must_use]
+    pub fn usage(text: impl Into<String>, hint: Option<impl Into<String>>) -> Self {
+        Self::Usage(Message { text: text.into(), hint: hint.map(Into::into) })
+    }
+
+    /// The code to exit with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Gateway(_) => 1,
+            Self::Config(_) | Self::Plugins(_) | Self::Usage(_) => 2,
+        }
+    }
+
+    /// The text, with escape sequences.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = match self {
+            Self::Config(diagnostics) => diagnostics.render(),
+            Self::Plugins(problems) => problems
+                .iter()
+                .map(|problem| message(&problem.to_string(), problem.hint().as_deref()))
+                .collect::<Vec<_>>()
+                .join("\n\n"),
+            Self::Usage(Message { text, hint }) | Self::Gateway(Message { text, hint }) => {
+                message(text, hint.as_deref())
+            }
+        };
+        text.push('\n');
+        text
+    }
+
+    /// Show it on stderr; escape sequences only reach a terminal.
+    pub fn show(&self) {
+        // Nobody is left to tell if stderr is gone.
+        let _ = anstream::stderr().lock().write_all(self.render().as_bytes());
+    }
+}
+
+fn message(text: &str, hint: Option<&str>) -> String {
+    let mut message = format!("{ERROR}error{ERROR:#}: {text}");
+    if let Some(hint) = hint {
+        let _ = write!(message, "\n{HINT}hint{HINT:#}: {hint}");
+    }
+    message
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Config(diagnostics)
+    }
+}
+
+impl From<Vec<PluginProblem>> for Failure {
+    fn from(problems: Vec<PluginProblem>) -> Self {
+        Self::Plugins(problems)
+    }
+}
+
+impl From<tidegate_runtime::StartError> for Failure {
+    fn from(error: tidegate_runtime::StartError) -> Self {
+        Self::gateway(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_begins_with_error_and_ends_with_a_hint() {
+        let failure = Failure::usage("there is no such plugin", Some("look again"));
+        assert_eq!(
+            anstream::adapter::strip_str(&failure.render()).to_string(),
+            "error: there is no such plugin\nhint: look again\n"
+        );
+        assert_eq!((failure.exit_code(), Failure::gateway("broken").exit_code()), (2, 1));
+    }
+}
