@@ -1,6 +1,7 @@
 //! What the gateway tells about itself: metrics, and the access log.
 
 pub mod access;
+pub mod log;
 pub mod metrics;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use hyper_util::rt::TokioExecutor;
 
 use self::gateway::DemoGateway;
 use self::upstream::DemoUpstream;
+use super::{DemoArgs, Failure, report};
 use crate::stop::report::{Outcome, Report};
 use crate::stop::timeline;
 
@@ -42,11 +43,19 @@ const EXPECTED_EXIT: i32 = 11;
 
 type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
-/// Take the tour with the example plugins in `plugins`.
-///
-/// # Errors
-/// When a plugin is missing, or anything is not as it should be.
-pub async fn demo(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
+/// Take the tour. 0 if everything was as it should be.
+pub(super) fn demo(args: &DemoArgs) -> Result<u8, Failure> {
+    let plugins = gateway::find_plugins(&args.plugins)?;
+    let tokio = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
+    let mut out = anstream::stdout().lock();
+    match tokio.block_on(tour(&plugins, &mut out, report::width())) {
+        Ok(()) => Ok(0),
+        Err(error) => Err(Failure::gateway(format!("{error:#}"))),
+    }
+}
+
+async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
     let began = Instant::now();
     title(out, "1  An upstream")?;
     let upstream = DemoUpstream::start(SLOW).await.context("the demo's upstream cannot start")?;
@@ -69,12 +78,15 @@ pub async fn demo(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<(
     ensure!(ok == REQUESTS, "requests failed; the gateway's log says why:\n{}", gateway.log());
 
     title(out, "4  SIGTERM, with requests under way")?;
-    let slow = (0..UNDER_WAY).map(|_| get(&client, gateway.address(), "/slow", None));
-    let slow = tokio::spawn(join_all(slow.collect::<Vec<_>>()));
-    upstream.slow_requests(UNDER_WAY).await;
-    gateway.terminate()?;
-    let ended = watch(out, &client, &mut gateway).await?;
-    let answers = slow.await.context("the requests under way were lost")?;
+    let address = gateway.address();
+    let slow = join_all((0..UNDER_WAY).map(|_| get(&client, address, "/slow", None)));
+    let signal = async {
+        upstream.slow_requests(UNDER_WAY).await;
+        gateway.terminate()?;
+        watch(out, &client, &mut gateway).await
+    };
+    let (answers, ended) = tokio::join!(slow, signal);
+    let ended = ended?;
     let finished = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)).count();
     writeln!(out, "   {finished} of {UNDER_WAY} requests that were under way got their answer")?;
     for line in gateway.log().lines().filter(|line| line.contains("flushed") || line.contains("I will not")) {
@@ -124,8 +136,8 @@ async fn watch(out: &mut dyn Write, client: &HttpClient, gateway: &mut DemoGatew
     let mut shown = String::new();
     loop {
         if let Some(status) = gateway.try_wait()? {
-            writeln!(out, "   {:>6} ms  exited with code {status:?}", signalled.elapsed().as_millis())?;
-            return Ok(status);
+            writeln!(out, "   {:>6} ms  ended: {status}", signalled.elapsed().as_millis())?;
+            return Ok(status.code());
         }
         // Once the admin listener is gone there is nothing left to ask.
         if let Ok(answer) = get(client, gateway.admin(), "/readyz", None).await {

@@ -1,7 +1,72 @@
-//! Being written.
+//! `tidegate run`
 
-use super::{Failure, RunArgs};
+use std::path::Path;
 
-pub(super) fn run(_args: &RunArgs) -> Result<u8, Failure> {
-    Err(Failure::gateway("`tidegate run` is being written"))
+use tidegate_runtime::Runtime;
+
+use super::{Failure, RunArgs, print};
+use crate::config::{Config, HumanDuration};
+use crate::gateway::{Addresses, Gateway};
+use crate::plugins;
+use crate::signals::StopSignals;
+use crate::telemetry::log;
+
+/// Serve until a signal, then stop in order. The code to exit with is the report's.
+pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let config = Config::load(&args.config)?;
+    if let Some(report) = &args.shutdown_report {
+        check_folder(report)?;
+    }
+    let _log = log::start(&config.log)
+        .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
+    let tokio = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
+    let code = tokio.block_on(serve(&config, args.shutdown_report.as_deref()));
+    // Everything that had to end has ended, or has had its time.
+    tokio.shutdown_background();
+    code
+}
+
+async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failure> {
+    let mut signals =
+        StopSignals::listen().map_err(|error| Failure::gateway(format!("cannot listen for signals: {error}")))?;
+    let runtime = Runtime::new(plugins::runtime_config(config))?;
+    let progress = |loaded: plugins::Loaded<'_>| {
+        tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
+    };
+    let plugins = tokio::select! {
+        plugins = plugins::load_all(config, &runtime, progress) => plugins?,
+        signal = signals.next() => {
+            tracing::info!(%signal, "stopped before it was ready");
+            return Ok(0);
+        }
+    };
+    let gateway = Gateway::start(config, runtime, plugins).map_err(|error| Failure::gateway(error.to_string()))?;
+    print(&ready(gateway.addresses()))?;
+
+    let signal = signals.next().await;
+    let report = gateway.stop(signal, &mut signals).await;
+    if let Some(file) = report_file
+        && let Err(error) = report.write(file)
+    {
+        // The code must still say how the stop went; the report itself goes to the log.
+        tracing::error!(%error, report = %report.to_json(), "the shutdown report is lost");
+    }
+    Ok(report.exit_code)
+}
+
+/// One line, for supervisors and scripts.
+fn ready(addresses: &Addresses) -> String {
+    let listen: Vec<String> = addresses.listen.iter().map(ToString::to_string).collect();
+    format!("tidegate is ready: listening on {}, admin on {}\n", listen.join(", "), addresses.admin)
+}
+
+/// A report that cannot be written is found now, not when it is needed.
+fn check_folder(report: &Path) -> Result<(), Failure> {
+    let folder = report.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() && !report.is_dir() {
+        return Ok(());
+    }
+    let text = format!("the shutdown report cannot be written to {}", report.display());
+    Err(Failure::usage(text, Some("name a file in a folder that exists")))
 }

@@ -11,6 +11,7 @@ use tidegate::proxy::Proxy;
 use tidegate::server::{Server, Serving};
 use tidegate::stop::phase::{Phase, PhaseOwner};
 use tidegate::telemetry::{AccessLogGuard, Telemetry};
+use tidegate_runtime::Plugin;
 
 use crate::client::Client;
 
@@ -75,9 +76,13 @@ impl TestGateway {
     }
 
     pub(crate) fn start(config: &Config) -> Self {
+        Self::with_plugins(config, &[])
+    }
+
+    pub(crate) fn with_plugins(config: &Config, plugins: &[Plugin]) -> Self {
         let phase = PhaseOwner::default();
-        let (telemetry, log) = Telemetry::start(config, &[], phase.view());
-        let proxy = Proxy::new(config, &[], Arc::clone(&telemetry), phase.view());
+        let (telemetry, log) = Telemetry::start(config, plugins, phase.view());
+        let proxy = Proxy::new(config, plugins, Arc::clone(&telemetry), phase.view());
         let server = Server::bind(&config.server, proxy, phase.view()).unwrap();
         let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view()).unwrap();
         let (address, admin_address) = (server.addresses()[0], admin.address());

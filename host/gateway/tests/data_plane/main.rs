@@ -1,5 +1,5 @@
 //! The data plane against real sockets: what goes through, what is refused, what a hostile or broken peer can do, and
-//! how it drains. Plugins come in elsewhere; here every route is without them.
+//! how it drains. Most routes here are without plugins; `plugin_chain` is about those with.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
@@ -12,3 +12,4 @@ mod hostile_upstreams;
 mod http2;
 mod observability;
 mod origin;
+mod plugin_chain;

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cli::Failure;
 
 /// The grace period of the demo's config.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -16,17 +18,23 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// The plugins that the tour needs.
 const PLUGINS: [&str; 4] = ["stamp", "api-key", "audit", "stubborn"];
 
-/// Write the config that the gateway is started with, for people to read.
-pub(super) fn write_config(folder: &Path, plugins: &Path, upstream: SocketAddr) -> Result<PathBuf> {
-    let plugins = plugins
-        .canonicalize()
-        .with_context(|| format!("there is no folder {}; `cargo xtask plugins` builds the plugins", plugins.display()))?;
+/// The folder with the example plugins, as an absolute path.
+pub(super) fn find_plugins(folder: &Path) -> Result<PathBuf, Failure> {
+    let missing = |what: &Path| {
+        Failure::usage(format!("there is no {}", what.display()), Some("`cargo xtask plugins` builds the example plugins"))
+    };
+    let folder = folder.canonicalize().map_err(|_| missing(folder))?;
     for name in PLUGINS {
-        let file = plugins.join(name).with_extension("wasm");
+        let file = folder.join(name).with_extension("wasm");
         if !file.is_file() {
-            bail!("there is no {}; `cargo xtask plugins` builds the plugins", file.display());
+            return Err(missing(&file));
         }
     }
+    Ok(folder)
+}
+
+/// Write the config that the gateway is started with, for people to read.
+pub(super) fn write_config(folder: &Path, plugins: &Path, upstream: SocketAddr) -> Result<PathBuf> {
     let file = |name: &str| toml::Value::String(plugins.join(name).with_extension("wasm").display().to_string());
     let config = format!(
         r#"[server]
@@ -154,9 +162,9 @@ impl DemoGateway {
         kill_process(pid, Signal::TERM).context("the gateway cannot be signalled")
     }
 
-    /// The exit code, once the process has ended; `Some(None)` if a signal killed it.
-    pub(super) fn try_wait(&mut self) -> Result<Option<Option<i32>>> {
-        Ok(self.child.try_wait()?.map(|status| status.code()))
+    /// How the process ended, once it has.
+    pub(super) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// What it has logged so far.
