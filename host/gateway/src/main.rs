@@ -3,12 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tidegate::cli::{self, Cli};
+use tidegate::cli::{self, Cli, Failure};
 
 fn main() -> ExitCode {
-    // Errors of usage are clap's to show; it exits with 2 for them, and with 0 for --help and --version.
-    let cli = Cli::parse();
-    match cli::execute(cli) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => cli::execute(cli),
+        Err(error) => match Failure::of_usage(&error) {
+            Some(failure) => Err(failure),
+            None => error.exit(),
+        },
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.show();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use clap::error::ErrorKind;
 
 use crate::config::Diagnostics;
 use crate::plugins::PluginProblem;
@@ -44,6 +45,30 @@ impl Failure {
     #[must_use]
     pub fn usage(text: impl Into<String>, hint: Option<impl Into<String>>) -> Self {
         Self::Usage(Message { text: text.into(), hint: hint.map(Into::into) })
+    }
+
+    /// A command line that clap refused, in the grammar of all our errors. `None` if it is no refusal but help or the
+    /// version, which clap shows best.
+    #[must_use]
+    pub fn of_usage(error: &clap::Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return None,
+            _ => {}
+        }
+        let shown = error.render().to_string();
+        let (mut text, mut tip) = (String::new(), None);
+        for line in shown.trim_start_matches("error: ").lines() {
+            if let Some(found) = line.trim().strip_prefix("tip: ") {
+                tip = tip.or(Some(found));
+            } else if !line.starts_with("For more information") && !(line.is_empty() && text.ends_with("\n\n")) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text.truncate(text.trim_end().len());
+        Some(Self::usage(text, Some(tip.unwrap_or("add `--help` to see what there is"))))
     }
 
     /// The code to exit with.
@@ -108,7 +133,28 @@ impl From<tidegate_runtime::StartError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[test]
+    fn a_refused_command_line_is_shown_like_any_other_error() {
+        let shown = |words: &[&str]| {
+            let error = crate::cli::Cli::try_parse_from(words).expect_err("refused");
+            Failure::of_usage(&error).map(|failure| anstream::adapter::strip_str(&failure.render()).to_string())
+        };
+        assert_eq!(
+            shown(&["tidegate", "chek"]).expect("an error"),
+            "error: unrecognized subcommand 'chek'\n\nUsage: tidegate <COMMAND>\n\
+             hint: a similar subcommand exists: 'check'\n"
+        );
+        assert_eq!(
+            shown(&["tidegate", "report"]).expect("an error"),
+            "error: the following required arguments were not provided:\n  <FILE>\n\nUsage: tidegate report <FILE>\n\
+             hint: add `--help` to see what there is\n"
+        );
+        assert_eq!(shown(&["tidegate", "--version"]), None);
+    }
 
     #[test]
     fn an_error_begins_with_error_and_ends_with_a_hint() {

@@ -64,12 +64,21 @@ fn json(path: &Path, inspection: &Inspection) -> String {
     text
 }
 
+/// The tools and their versions, without commit hashes and addresses; the JSON has them whole.
+fn toolchain(inspection: &Inspection) -> String {
+    let mut tools: Vec<&str> =
+        inspection.toolchain.iter().map(|tool| tool.split_once(" (").map_or(tool.as_str(), |(tool, _)| tool)).collect();
+    let mut seen = std::collections::HashSet::new();
+    tools.retain(|tool| seen.insert(*tool));
+    tools.join(", ")
+}
+
 fn text(path: &Path, inspection: &Inspection) -> String {
     let mut about = Table::default();
     about.row(["digest", &inspection.digest]);
     about.row(["size", &HumanSize(inspection.size as u64).to_string()]);
     about.row(["memory", &format!("{} to begin with", HumanSize(inspection.memory))]);
-    let toolchain = inspection.toolchain.join(", ");
+    let toolchain = toolchain(inspection);
     about.row(["made by", if toolchain.is_empty() { "it does not say" } else { &toolchain }]);
 
     let mut hooks = Table::default();
@@ -116,7 +125,7 @@ mod tests {
                     advice: Some("plugins have no sockets".into()),
                 },
             ],
-            toolchain: vec!["Rust 1.95.0".into()],
+            toolchain: vec!["Rust".into(), "rustc 1.95.0 (59807616e 2026-04-14)".into()],
             memory: 1_114_112,
         }
     }
@@ -128,7 +137,7 @@ audit.wasm
   digest   sha256:00
   size     1.5KiB
   memory   1.06MiB to begin with
-  made by  Rust 1.95.0
+  made by  Rust, rustc 1.95.0
 
 hooks
   configure         absent
