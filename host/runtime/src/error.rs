@@ -107,7 +107,7 @@ pub struct CallError {
 #[non_exhaustive]
 pub enum EndCause {
     /// It computed for longer than its `cpu` limit (or `configure`, `shutdown`) and was stopped.
-    #[error("stopped after {used:?} of CPU time (limit {limit:?})")]
+    #[error("stopped after {:?} of CPU time (limit {:?})", millis(*used), millis(*limit))]
     Cpu {
         /// The budget.
         limit: Duration,
@@ -115,7 +115,7 @@ pub enum EndCause {
         used: Duration,
     },
     /// The whole call took longer than its `wall` limit and was stopped, in the guest or in a host call.
-    #[error("stopped after {limit:?} of wall time")]
+    #[error("stopped after {:?} of wall time", millis(*limit))]
     Wall {
         /// The budget.
         limit: Duration,
@@ -172,6 +172,11 @@ pub enum Unavailable {
     /// It is being stopped.
     #[error("it is being stopped")]
     Stopping,
+}
+
+/// Whole milliseconds, for people.
+fn millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 impl EndCause {

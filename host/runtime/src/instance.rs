@@ -235,7 +235,7 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> EndCause {
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for (depth, frame) in backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(4).enumerate() {
             let between = if depth == 0 { " in " } else { " < " };
-            let _ = write!(message, "{between}{frame}");
+            let _ = write!(message, "{between}{:#}", rustc_demangle::demangle(frame));
         }
     }
     let stderr = guest.log.stderr_tail();

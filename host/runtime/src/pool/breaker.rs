@@ -1,17 +1,21 @@
 //! Keeps a plugin that fails again and again from costing more than its failures.
 //!
-//! Faults are counted in a row: one call that ends well forgets them. The second fault in a row already delays the
-//! replacement, and from the fifth on calls are refused until the delay is over. Then whatever instances there are serve
-//! again; the first call decides whether it was worth it.
+//! Faults are counted in a row: one call that ends well forgets them. A few are free, so that a handful of requests
+//! that make a plugin fail cost the others nothing but a new instance each. From then on each fault delays the
+//! replacement longer, and after [`TRIPS_AT`] calls are refused until the delay is over. Then whatever instances there
+//! are serve again; the first call decides whether it was worth it.
 
 use std::time::Duration;
 
 use crate::environment::Moment;
 
-/// Faults in a row that open the breaker.
-const TRIPS_AT: u32 = 5;
+/// Faults in a row whose replacements come up at once.
+const FREE: u32 = 4;
 
-/// Delay after the second fault in a row; doubled by each further one.
+/// Faults in a row that open the breaker.
+pub(super) const TRIPS_AT: u32 = 10;
+
+/// Delay after the first fault that is not free; doubled by each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(10);
 
 /// The longest delay.
@@ -36,9 +40,9 @@ impl Breaker {
 
     /// How long a replacement has to wait.
     pub(super) fn delay(&self) -> Duration {
-        match self.faults {
-            0 | 1 => Duration::ZERO,
-            faults => FIRST_DELAY.saturating_mul(1 << (faults - 2).min(16)).min(LONGEST_DELAY),
+        match self.faults.checked_sub(FREE + 1) {
+            None => Duration::ZERO,
+            Some(doublings) => FIRST_DELAY.saturating_mul(1 << doublings.min(16)).min(LONGEST_DELAY),
         }
     }
 
@@ -64,9 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_single_fault_costs_no_delay() {
+    fn a_few_faults_cost_no_delay() {
         let mut breaker = Breaker::default();
-        breaker.fault(at(0));
+        for _ in 0..FREE {
+            breaker.fault(at(0));
+        }
         assert_eq!(breaker.delay(), Duration::ZERO);
         assert!(!breaker.has_tripped());
     }
@@ -78,10 +84,10 @@ mod tests {
             assert!(!breaker.is_open(|| at(0)));
             breaker.fault(at(0));
         }
-        assert!(breaker.is_open(|| at(79)));
-        assert!(!breaker.is_open(|| at(80)));
-        breaker.fault(at(80));
-        assert!(breaker.is_open(|| at(239)));
+        assert!(breaker.is_open(|| at(319)));
+        assert!(!breaker.is_open(|| at(320)));
+        breaker.fault(at(320));
+        assert!(breaker.is_open(|| at(959)));
         for _ in 0..100 {
             breaker.fault(at(0));
         }

@@ -71,21 +71,22 @@ fn instances_beyond_min_start_only_for_calls_that_wait() {
 
 #[test]
 fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
-    let pool = pool(5, 5, 8);
-    for _ in 0..5 {
+    let size = breaker::TRIPS_AT as usize;
+    let pool = pool(size, size, 8);
+    for _ in 0..size {
         let instance = ready(pool.acquire(now));
         pool.retire(instance, EndCause::Stack, true, now());
     }
     let refused = pool.acquire(now);
     assert!(matches!(refused, Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen))));
     let start = pool.wants_start().expect("one replacement");
-    assert!(start.delay >= Duration::from_millis(80));
+    assert!(start.delay >= Duration::from_millis(320));
     assert_eq!(pool.wants_start(), None);
     pool.started(start.number, start.number);
     let later = || Moment::from_nanos(1_000_000_000);
     let probe = ready(pool.acquire(later));
     assert!(pool.release(probe), "it works again: the others are wanted");
-    assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), 4);
+    assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), size - 1);
 }
 
 #[test]
