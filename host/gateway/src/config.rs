@@ -31,9 +31,9 @@ use std::time::Duration;
 use http::uri::Authority;
 use tidegate_runtime::{Instances, Isolation, Limits};
 
+use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::units::{HumanDuration, HumanSize};
-use self::diagnostic::Diagnostic;
 
 /// The longest config file that is read, bytes.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -65,7 +65,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with the file, in the order of the file.
     pub fn load(path: &Path) -> Result<Self, Diagnostics> {
-        let source = read(path).map_err(|problem| Diagnostics::new(path, "", vec![problem]))?;
+        let source = read(path).map_err(|problem| Diagnostics::new(path, "", vec![*problem]))?;
         build::build(&source, path, build::Files::Checked)
     }
 
@@ -80,7 +80,7 @@ impl Config {
 }
 
 /// The text of the file, or why there is none.
-fn read(path: &Path) -> Result<String, Diagnostic> {
+fn read(path: &Path) -> Result<String, Box<Diagnostic>> {
     let unreadable = |error: std::io::Error| {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => Some("name the file with `--config FILE`"),
@@ -88,22 +88,25 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
             _ => None,
         };
         let problem = Diagnostic::of_file(format!("cannot read the config file: {}", reason(&error)));
-        match hint {
+        Box::new(match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
-        }
+        })
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
         let limit = HumanSize(LONGEST_FILE);
-        return Err(Diagnostic::of_file(format!("the config file is longer than {limit}")).hint("is it the right file?"));
+        let problem = Diagnostic::of_file(format!("the config file is longer than {limit}"));
+        return Err(Box::new(problem.hint("is it the right file?")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let (good, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Diagnostic::of_file(format!("the config file is not UTF-8 text: the first bad byte is in line {line}"))
+        Box::new(Diagnostic::of_file(format!(
+            "the config file is not UTF-8 text: the first bad byte is in line {line}"
+        )))
     })
 }
 

@@ -62,7 +62,11 @@ impl Failure {
         for line in shown.trim_start_matches("error: ").lines() {
             if let Some(found) = line.trim().strip_prefix("tip: ") {
                 tip = tip.or(Some(found));
-            } else if !line.starts_with("For more information") && !(line.is_empty() && text.ends_with("\n\n")) {
+                continue;
+            }
+            // The line for --help becomes the hint, and what was left out leaves no gap.
+            let gap = line.is_empty() && text.ends_with("\n\n");
+            if !gap && !line.starts_with("For more information") {
                 text.push_str(line);
                 text.push('\n');
             }

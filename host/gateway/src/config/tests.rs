@@ -148,6 +148,17 @@ plugins = ["stamp", "audit"]
 }
 
 #[test]
+fn the_examples_of_the_reference_are_fine() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> =
+        reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        check(example, "no problem");
+    }
+}
+
+#[test]
 fn half_of_instances_may_be_left_out() {
     let instances = |text: &str| {
         parse(&with(&format!("[[plugin]]\nname = \"a\"\npath = \"a\"\ninstances = {text}\n"))).plugins[0].instances

@@ -67,7 +67,7 @@ impl fmt::Display for HumanDuration {
         let duration = self.0;
         let text = if duration.is_zero() {
             "0s".to_owned()
-        } else if duration < Duration::from_millis(10) && duration.subsec_nanos() % 1_000_000 != 0 {
+        } else if duration < Duration::from_millis(10) && !duration.subsec_nanos().is_multiple_of(1_000_000) {
             format!("{}ms", trimmed(duration.as_secs_f64() * 1e3, 2))
         } else if duration < Duration::from_secs(1) {
             format!("{}ms", duration.as_millis())
