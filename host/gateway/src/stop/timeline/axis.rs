@@ -68,6 +68,7 @@ impl Axis {
         let mark = self.shows_budget(span).then(|| self.column(span.budget_end_ms()));
         let over = Style::new().fg_color(Some(AnsiColor::Red.into()));
         let mut text = String::new();
+        let mut current = Style::new();
         for column in 0..self.columns {
             let filled = match end.saturating_sub(column * 8) {
                 // A bar begins at the left of its column; one that ends there too is as long as it lasted, and
@@ -82,12 +83,14 @@ impl Axis {
                 _ if filled >= 8 => ('█', style),
                 _ => (PARTS.get(filled).copied().unwrap_or(' '), style),
             };
-            if glyph == ' ' {
-                text.push(' ');
-            } else {
-                let _ = write!(text, "{style}{glyph}{style:#}");
+            // Blanks need no style; what follows in the same style needs no new one.
+            if glyph != ' ' && style != current {
+                let _ = write!(text, "{current:#}{style}");
+                current = style;
             }
+            text.push(glyph);
         }
+        let _ = write!(text, "{current:#}");
         text
     }
 
