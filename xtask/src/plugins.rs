@@ -1,7 +1,7 @@
 //! `cargo xtask plugins`: the example plugins and the tests' guests, from source to components.
 
 use crate::step;
-use crate::toolchain::{self, Source, Target};
+use crate::toolchain::{self, Source, Target, Toolchain};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,45 @@ pub(crate) struct Args {
     /// Use the compiler from here alone, instead of the first that works
     #[arg(long, value_enum)]
     toolchain: Option<Source>,
+    /// Crates of your own, to be built instead; the components land in each one's target folder
+    #[arg(value_name = "CRATE")]
+    crates: Vec<PathBuf>,
 }
 
 /// Builds for the target that everything else uses.
 pub(crate) fn build_default() -> Result<()> {
-    build(&Args { target: Target::Wasip2, toolchain: None })
+    build(&Args { target: Target::Wasip2, toolchain: None, crates: Vec::new() })
 }
 
 pub(crate) fn build(args: &Args) -> Result<()> {
     let toolchain = toolchain::prepare(args.target, args.toolchain)?;
+    if !args.crates.is_empty() {
+        return args.crates.iter().try_for_each(|folder| build_own(&toolchain, args.target, folder));
+    }
     for (source, output) in [("example-plugins", "plugins"), ("tests/guests", "guests")] {
         let workspace = step::root().join(source);
-        step::run(&format!("{source} to {}", args.target.triple()), &mut toolchain.cargo_build(&workspace)?)?;
+        step::run(&format!("{source} to {}", args.target.triple()), &mut toolchain.cargo_build(&workspace, &step::guest_target())?)?;
         let output = match args.target {
             Target::Wasip2 => format!("target/{output}"),
             Target::Unknown => format!("target/{output}-unknown"),
         };
         collect(&workspace, args.target, &step::root().join(output))?;
+    }
+    Ok(())
+}
+
+/// A crate from anywhere, built in its own folder.
+fn build_own(toolchain: &Toolchain, target: Target, folder: &Path) -> Result<()> {
+    let folder = folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))?;
+    let output = folder.join("target");
+    let what = format!("{} to {}", folder.display(), target.triple());
+    step::run(&what, &mut toolchain.cargo_build(&folder, &output)?)?;
+    let built = output.join(target.triple()).join("release");
+    for entry in fs::read_dir(&built).with_context(|| format!("cannot read {}", built.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            eprintln!("    {}", path.display());
+        }
     }
     Ok(())
 }

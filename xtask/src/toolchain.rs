@@ -177,13 +177,13 @@ impl Tools {
 }
 
 impl Toolchain {
-    /// `cargo build --release` for the guests of a workspace; gives components for either target.
-    pub(crate) fn cargo_build(&self, workspace: &Path) -> Result<Command> {
+    /// `cargo build --release` for the guests of a workspace, into `output`; gives components for either target.
+    pub(crate) fn cargo_build(&self, workspace: &Path, output: &Path) -> Result<Command> {
         let mut cargo = step::cargo();
         cargo
             .current_dir(workspace)
             .args(["build", "--release", "--workspace", "--target", self.target.triple(), "--target-dir"])
-            .arg(step::guest_target())
+            .arg(output)
             .env("PATH", self.tools.path()?);
         let mut flags = Vec::new();
         if self.target == Target::Unknown {
