@@ -1,6 +1,7 @@
 //! From the text of a file to a [`Config`]: reads every table, then checks what only the whole can tell.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::names::Names;
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
-use super::{Config, Plugin, Route, Shutdown, plugin, route, upstream};
+use super::{Config, Plugin, Route, Shutdown, Upstream, plugin, route, upstream};
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
 /// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
@@ -51,7 +52,6 @@ pub(super) fn build(source: &str, origin: &Path, files: Files) -> Result<Config,
 
 fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let problems = top.problems();
-
     let cache = settings::cache(&top, folder);
     let (server, listen) = settings::server(top.table("server", "[server]"));
     let (admin, admin_listen) = settings::admin(top.table("admin", "[admin]"));
@@ -61,23 +61,38 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let shutdown = settings::shutdown(top.table("shutdown", "[shutdown]"));
     let shutdown_is_sound = problems.count() == before;
     let log = settings::log(top.table("log", "[log]"));
+    let (upstreams, upstream_names) = upstreams(&top);
+    let (plugins, plugin_names) = plugins(&top, folder, files);
+    let routes = routes(&top, &upstream_names, &plugin_names);
+    // A part that was misread would make the sum wrong, and the complaint about it.
+    if shutdown_is_sound {
+        ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
+    }
+    top.finish();
+    Config { server, admin, shutdown, log, upstreams, plugins, routes, cache }
+}
 
-    let mut upstream_names = Names::new("upstream", problems);
+fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
+    let mut names = Names::new("upstream", top.problems());
     let mut upstreams = Vec::new();
     for table in top.tables("upstream") {
         let span = table.span_of("name").unwrap_or(table.span());
         let upstream = upstream::upstream(table);
-        upstream_names.insert(&upstream.name, upstreams.len(), span);
+        names.insert(&upstream.name, upstreams.len(), span);
         upstreams.push(upstream);
     }
+    (upstreams, names)
+}
 
-    let mut plugin_names = Names::new("plugin", problems);
-    let mut plugins = Vec::new();
+fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files) -> (Vec<Plugin>, Names<'t>) {
+    let problems = top.problems();
+    let mut names = Names::new("plugin", problems);
+    let mut plugins: Vec<Plugin> = Vec::new();
     for table in top.tables("plugin") {
         let span = table.span_of("name").unwrap_or(table.span());
         let path_span = table.span_of("path");
         let plugin = plugin::plugin(table, folder);
-        plugin_names.insert(&plugin.name, plugins.len(), span);
+        names.insert(&plugin.name, plugins.len(), span);
         if let (Files::Checked, Some(span)) = (files, path_span) {
             file_is_there(&plugin, span, problems);
         }
@@ -92,41 +107,36 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
             .hint("lower `instances` of the plugins that need fewer"),
         );
     }
+    (plugins, names)
+}
 
+fn routes(top: &Table<'_>, upstreams: &Names<'_>, plugins: &Names<'_>) -> Vec<Route> {
+    let problems = top.problems();
     let mut routes: Vec<Route> = Vec::new();
     let mut seen: HashMap<(Option<String>, String), Range<usize>> = HashMap::new();
-    let tables = top.tables("route");
-    if tables.is_empty() && top.span_of("route").is_none() {
+    for table in top.tables("route") {
+        let span = table.span_of("path").unwrap_or(table.span());
+        let Some(route) = route::route(table, upstreams, plugins) else { continue };
+        let (host, path) = (route.host.as_deref().unwrap_or(""), &route.path);
+        match seen.entry((route.host.clone(), route.path.clone())) {
+            Entry::Occupied(first) => problems.push(
+                Diagnostic::at(span, format!("there are two routes for `{host}{path}`"))
+                    .label("again here")
+                    .related(first.get().clone(), "first here"),
+            ),
+            Entry::Vacant(place) => {
+                place.insert(span);
+            }
+        }
+        routes.push(route);
+    }
+    if top.span_of("route").is_none() {
         problems.push(
             Diagnostic::of_file("there is no [[route]], so nothing would be served")
                 .hint("add a [[route]] with `path = \"/\"` and `upstream = \"..\"`"),
         );
     }
-    for table in tables {
-        let span = table.span_of("path").unwrap_or(table.span());
-        let Some(route) = route::route(table, &upstream_names, &plugin_names) else { continue };
-        match seen.get(&(route.host.clone(), route.path.clone())) {
-            Some(first) => problems.push(
-                Diagnostic::at(
-                    span,
-                    format!("there are two routes for `{}{}`", route.host.as_deref().unwrap_or(""), route.path),
-                )
-                .label("again here")
-                .related(first.clone(), "first here"),
-            ),
-            None => {
-                seen.insert((route.host.clone(), route.path.clone()), span);
-            }
-        }
-        routes.push(route);
-    }
-
-    // A part that was misread would make the sum wrong, and the complaint about it.
-    if shutdown_is_sound {
-        ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
-    }
-    top.finish();
-    Config { server, admin, shutdown, log, upstreams, plugins, routes, cache }
+    routes
 }
 
 /// No two listeners may want the same port of the same address.
@@ -141,11 +151,14 @@ fn listen_once(server: &[Address], admin: &Address, problems: &Problems) {
         if let Some((other, other_table)) = earlier.iter().find(|(other, _)| clash(&other.0, &address.0)) {
             // One of the two is in the file: the defaults do not clash.
             let (shown, unshown) = if address.1.is_some() { (address, other) } else { (*other, &address) };
-            let mut problem = Diagnostic::at(
-                shown.1.clone().unwrap_or(0..0),
-                format!("{other_table} and {table} cannot both listen on port {}", address.0.port()),
-            )
-            .label("this address is taken twice");
+            let port = address.0.port();
+            let message = if *other_table == table {
+                format!("{table} cannot listen twice on port {port}")
+            } else {
+                format!("{other_table} and {table} cannot both listen on port {port}")
+            };
+            let mut problem =
+                Diagnostic::at(shown.1.clone().unwrap_or(0..0), message).label("this address is taken twice");
             problem = match &unshown.1 {
                 Some(span) => problem.related(span.clone(), "first here"),
                 None => problem.note(format!("the other one is a default, {}", unshown.0)),
@@ -159,14 +172,13 @@ fn listen_once(server: &[Address], admin: &Address, problems: &Problems) {
 /// A plugin's file must be there; whether it is a plugin is found when it is loaded.
 fn file_is_there(plugin: &Plugin, span: Range<usize>, problems: &Problems) {
     let label = match std::fs::metadata(&plugin.path) {
+        // A path that is missing or empty has been reported.
+        _ if plugin.path.as_os_str().is_empty() => return,
         Ok(metadata) if metadata.is_dir() => "this is a folder".to_owned(),
         Ok(_) => return,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         Err(error) => error.to_string(),
     };
-    if plugin.path.as_os_str().is_empty() {
-        return;
-    }
     problems.push(
         Diagnostic::at(span, format!("the file of plugin `{}` cannot be read", plugin.name))
             .label(label)

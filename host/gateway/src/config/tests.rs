@@ -572,6 +572,22 @@ error: `listen` is empty
 }
 
 #[test]
+fn an_address_is_not_listed_twice() {
+    check_with(
+        "[server]\nlisten = [\"0.0.0.0:80\", \"127.0.0.1:80\", \"[::1]:80\"]\n",
+        r#"
+error: [server] cannot listen twice on port 80
+ --> tidegate.toml:2:25
+  |
+2 | listen = ["0.0.0.0:80", "127.0.0.1:80", "[::1]:80"]
+  |           ------------  ^^^^^^^^^^^^^^ this address is taken twice
+  |           |
+  |           first here
+"#,
+    );
+}
+
+#[test]
 fn addresses_are_numbers() {
     check_with(
         "[server]\nlisten = [\":8080\", \"example.com:80\", \"8080\"]\n",
