@@ -58,7 +58,9 @@ impl Cache {
         // same compatibility hash: its checksum is right, and nobody but this user can write to the folder.
         #[expect(unsafe_code, reason = "loading native code; see the comment above and the module's")]
         let component = unsafe { Component::deserialize(engine, artifact) };
-        component.inspect_err(|error| tracing::warn!(%error, file = %file.display(), "a cached component does not load")).ok()
+        component
+            .inspect_err(|error| tracing::warn!(%error, file = %file.display(), "a cached component does not load"))
+            .ok()
     }
 
     /// Keep the artifact of a component. A cache that cannot be written costs time at the next start, no more.

@@ -72,7 +72,8 @@ impl LoadError {
         match self {
             Self::Malformed(_) => Some("build it for wasm32-wasip2, and check that the file was copied whole".into()),
             Self::CoreModule => Some(
-                "build it for wasm32-wasip2, or wrap it with `wasm-tools component new MODULE.wasm -o PLUGIN.wasm`".into(),
+                "build it for wasm32-wasip2, or wrap it with `wasm-tools component new MODULE.wasm -o PLUGIN.wasm`"
+                    .into(),
             ),
             Self::NoHooks { exports } => Some(if exports.is_empty() {
                 "export one of them, for example with `#[tidegate_sdk::plugin]`".into()

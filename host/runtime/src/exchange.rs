@@ -179,7 +179,7 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(reply.headers.len());
         for field in reply.headers {
             fields::append(&mut headers, &field.name, field.value).map_err(|error| BadReply::Field {
-                name: crate::host::cut(&field.name, 64).escape_debug().to_string(),
+                name: crate::text::cut(&field.name, 64).escape_debug().to_string(),
                 why: match error {
                     EditError::Forbidden => "the host's to send",
                     EditError::TooLarge => "too large",

@@ -115,7 +115,14 @@ mod tests {
     #[test]
     fn the_hosts_fields_are_refused_in_any_case() {
         for field in [
-            "connection", "Content-Length", "HOST", "keep-alive", "Proxy-Connection", "te", "Trailer", "Transfer-Encoding",
+            "connection",
+            "Content-Length",
+            "HOST",
+            "keep-alive",
+            "Proxy-Connection",
+            "te",
+            "Trailer",
+            "Transfer-Encoding",
             "upgrade",
         ] {
             assert_eq!(name(field), Err(EditError::Forbidden), "{field}");

@@ -19,7 +19,7 @@ use crate::exchange::Exchange;
 use crate::meter::Meter;
 
 pub(crate) use lifecycle::LifecycleView;
-pub(crate) use log::{GuestLog, cut};
+pub(crate) use log::GuestLog;
 
 /// Host resources (streams, pollables) a guest may hold at a time.
 const MAX_RESOURCES: usize = 1024;

@@ -49,7 +49,8 @@ pub(crate) fn look_inside(bytes: &[u8]) -> Inside {
     for payload in wasmparser::Parser::new(0).parse_all(bytes).flatten() {
         match payload {
             Payload::MemorySection(memories) => {
-                inside.memory += memories.into_iter().flatten().map(|memory| memory.initial.saturating_mul(PAGE)).sum::<u64>();
+                inside.memory +=
+                    memories.into_iter().flatten().map(|memory| memory.initial.saturating_mul(PAGE)).sum::<u64>();
             }
             Payload::CustomSection(custom) => {
                 let KnownCustom::Producers(producers) = custom.as_known() else { continue };

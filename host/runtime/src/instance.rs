@@ -20,9 +20,10 @@ use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
 use crate::hooks::{Call, Configure, Exports, Functions};
-use crate::host::{self, Guest, GuestLog, LifecycleView};
+use crate::host::{Guest, GuestLog, LifecycleView};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::text;
 use crate::ticker::Ticker;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
@@ -150,7 +151,7 @@ impl Instance {
         match called {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
-            Ok(Ok(Err(text))) => Err(EndCause::Returned { message: host::cut(&text, MAX_ERROR_TEXT).to_owned() }),
+            Ok(Ok(Err(text))) => Err(EndCause::Returned { message: text::cut(&text, MAX_ERROR_TEXT).to_owned() }),
             Ok(Err(error)) => Err(cause(guest, &error)),
             Err(cut) => Err(cut_cause(cut, deadline.since(began))),
         }
@@ -176,7 +177,12 @@ enum Cut {
 ///
 /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
 /// dropped on its next turn instead of getting one more tick.
-async fn within<F: Future>(call: F, environment: &Environment, deadline: Moment, halt: &Halt) -> Result<F::Output, Cut> {
+async fn within<F: Future>(
+    call: F,
+    environment: &Environment,
+    deadline: Moment,
+    halt: &Halt,
+) -> Result<F::Output, Cut> {
     let mut call = pin!(call);
     // Made when the call first waits: most calls never do, and pay nothing.
     let mut alarm = None;

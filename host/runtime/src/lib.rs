@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`environment`] | the seam through which time and randomness enter |
 //! | `engine`, `ticker`, `cache` | the wasmtime engine, its epochs, its compiled artifacts |
-//! | `contract`, `bindings` | what a plugin may export and import, checked at load |
+//! | `contract`, `check`, `bindings` | what a plugin may export and import, checked at load |
 //! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
 //! | `host` | the imports, one file each |
 //! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
@@ -16,6 +16,7 @@
 
 mod bindings;
 mod cache;
+mod check;
 mod contract;
 mod engine;
 pub mod environment;
@@ -33,6 +34,7 @@ mod pool;
 mod runtime;
 mod stats;
 mod stop;
+mod text;
 mod ticker;
 
 pub use contract::{Hook, Hooks};
@@ -42,5 +44,5 @@ pub use inspect::{Import, Inspection};
 pub use limits::{Instances, Isolation, Limits};
 pub use plugin::{Plugin, PluginSpec};
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError};
-pub use stats::{CallOutcome, HookStats, InstanceCounts, PluginStats, DURATION_BOUNDS};
+pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats};
 pub use stop::{Phase, StopOutcome, StopReason, StopRecord};

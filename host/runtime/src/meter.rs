@@ -171,7 +171,11 @@ impl Meter {
         }
         self.stretch = Stretch::Yielded;
         self.resumed.store(SUSPENDED, Ordering::Relaxed);
-        let resume = Resume { clock: self.clock.clone(), resumed: self.resumed.clone(), yielding: Box::pin(tokio::task::yield_now()) };
+        let resume = Resume {
+            clock: self.clock.clone(),
+            resumed: self.resumed.clone(),
+            yielding: Box::pin(tokio::task::yield_now()),
+        };
         UpdateDeadline::YieldCustom(1, Box::pin(resume))
     }
 }

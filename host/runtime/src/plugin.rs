@@ -77,7 +77,15 @@ impl Plugin {
         let size = Size { min: instances.min, max: instances.max.max(instances.min), queue: template.limits.queue };
         // An empty slot costs nothing: all of them are there from the start.
         let size = if isolation == Isolation::Fresh { Size { min: size.max, ..size } } else { size };
-        let inner = Arc::new(Inner { template, digest, isolation, hooks, pool: Pool::new(size), counters: Counters::default(), tasks });
+        let inner = Arc::new(Inner {
+            template,
+            digest,
+            isolation,
+            hooks,
+            pool: Pool::new(size),
+            counters: Counters::default(),
+            tasks,
+        });
         if isolation == Isolation::Fresh {
             // One trial, so that a plugin that cannot be configured is refused now and not by its first request.
             inner.instantiate(0, Moment::NEVER).await.map_err(|cause| inner.error(Hook::Configure, cause))?;
@@ -331,7 +339,12 @@ impl Lease {
 
     fn retire(&mut self, cause: &EndCause) {
         if let Some(slot) = self.slot.take() {
-            tracing::debug!(plugin = &*self.inner.template.name, instance = slot.number, cause = cause.as_str(), "instance retired");
+            tracing::debug!(
+                plugin = &*self.inner.template.name,
+                instance = slot.number,
+                cause = cause.as_str(),
+                "instance retired"
+            );
             let fault = !matches!(cause, EndCause::Abandoned);
             self.inner.pool.retire(slot.number, cause.clone(), fault, self.inner.clock().now());
             self.inner.start_wanted();

@@ -12,7 +12,8 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::cache::Cache;
-use crate::contract;
+use crate::check;
+use crate::contract::Hook;
 use crate::engine::{self, Allocator};
 use crate::environment::{Environment, Ticks};
 use crate::error::LoadError;
@@ -87,7 +88,9 @@ impl Runtime {
             Cache::open(&folder, &engine).inspect_err(warn).ok()
         });
         let (ticker, tick) = match config.environment.ticks {
-            Ticks::Every(period) => (Some(Arc::new(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?)), period),
+            Ticks::Every(period) => {
+                (Some(Arc::new(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?)), period)
+            }
             Ticks::Manual => (None, Duration::from_millis(1)),
         };
         Ok(Self {
@@ -116,15 +119,16 @@ impl Runtime {
         let shared = &self.shared;
         let digest = digest(&component);
         let component = self.compile(digest.clone(), component).await?;
-        let exports = contract::exports(&component)?;
-        if !exports.hooks().contains(contract::Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
+        let exports = check::exports(&component)?;
+        if !exports.hooks().contains(Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
             return Err(LoadError::NoConfigure);
         }
-        if let Some(import) = contract::imports(&component).into_iter().find(|import| !import.free) {
+        if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }
-        let pre = shared.linker.instantiate_pre(&component).map_err(|error| LoadError::Imports(format!("{error:#}")))?;
-        contract::check_signatures(&pre, &exports)?;
+        let pre =
+            shared.linker.instantiate_pre(&component).map_err(|error| LoadError::Imports(format!("{error:#}")))?;
+        check::signatures(&pre, &exports)?;
         let clock = shared.environment.clock.clone();
         let template = Template {
             name: spec.name,
@@ -173,12 +177,12 @@ impl Runtime {
         check_kind(bytes)?;
         let component = Component::from_binary(&self.shared.engine, bytes)
             .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
-        let exports = contract::exports(&component)?;
-        let imports = contract::imports(&component);
+        let exports = check::exports(&component)?;
+        let imports = check::imports(&component);
         if imports.iter().all(|import| import.free) {
             let pre = self.shared.linker.instantiate_pre(&component);
             let pre = pre.map_err(|error| LoadError::Imports(format!("{error:#}")))?;
-            contract::check_signatures(&pre, &exports)?;
+            check::signatures(&pre, &exports)?;
         }
         let inside = inspect::look_inside(bytes);
         Ok(Inspection {

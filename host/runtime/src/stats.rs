@@ -7,7 +7,8 @@ use crate::contract::Hook;
 use crate::error::EndCause;
 
 /// Upper bounds of the call duration histogram, in microseconds. The last bucket (everything else) is implied.
-pub const DURATION_BOUNDS: [u64; 14] = [2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 100_000, 1_000_000, 10_000_000];
+pub const DURATION_BOUNDS: [u64; 14] =
+    [2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 100_000, 1_000_000, 10_000_000];
 
 const BUCKETS: usize = DURATION_BOUNDS.len() + 1;
 

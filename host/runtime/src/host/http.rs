@@ -35,7 +35,10 @@ fn first(fields: &HeaderMap, name: &str) -> Option<Vec<u8>> {
 }
 
 fn all(fields: &HeaderMap) -> Vec<Field> {
-    fields.iter().map(|(name, value)| Field { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() }).collect()
+    fields
+        .iter()
+        .map(|(name, value)| Field { name: name.as_str().to_owned(), value: value.as_bytes().to_vec() })
+        .collect()
 }
 
 impl contract::Host for Guest {}

@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use crate::bindings::logging;
 use crate::contract::Hook;
 use crate::host::Guest;
+use crate::text::cut;
 
 /// Bytes of one line.
 const MAX_LINE: usize = 8 << 10;
@@ -82,7 +83,12 @@ impl GuestLog {
         let left_out = state.lines.saturating_sub(MAX_LINES);
         state.lines = 0;
         if left_out > 0 {
-            self.emit(&state, logging::Level::Warn, "tidegate", &format!("{left_out} more lines of this call were left out"));
+            self.emit(
+                &state,
+                logging::Level::Warn,
+                "tidegate",
+                &format!("{left_out} more lines of this call were left out"),
+            );
         }
         state.request = None;
     }
@@ -154,12 +160,6 @@ impl GuestLog {
             Stream::Stderr => state.stderr = partial,
         }
     }
-}
-
-/// The start of a text, at most `max` bytes, cut at a character.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
-    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or("")
 }
 
 impl logging::Host for Guest {
