@@ -1,5 +1,5 @@
-//! The way of a request through the gateway. Read [`Proxy::handle`] and [`Proxy::pass`] from top to bottom: admission,
-//! route, request hooks, upstream, response hooks, answer.
+//! The way of a request through the gateway: admission, route, request hooks, upstream, response hooks, answer. Read
+//! [`Proxy::handle`], `Proxy::pass` and `Proxy::pass_plugins`, in that order.
 //!
 //! It knows no sockets of clients (see `server`) and no instances of plugins (see the runtime). Bodies stream by unless
 //! a plugin asks for one. A request on a route without plugins costs nothing for their sake.
@@ -154,8 +154,19 @@ impl Proxy {
         if way.chain.len() == 0 {
             return self.forward(upstream, head.method, target, head.headers, content).await;
         }
-
         let exchange = Exchange::new(request_head(connection, id, head, target), Arc::clone(&self.upstream_names));
+        // On the heap, so that the requests that go without plugins are not made to carry its state about.
+        Box::pin(self.pass_plugins(way, upstream, exchange, content)).await
+    }
+
+    /// The rest of the way on a route with plugins.
+    async fn pass_plugins(
+        &self,
+        way: &Way,
+        upstream: &Upstream,
+        exchange: Box<Exchange>,
+        content: Content,
+    ) -> Result<Answer, Refusal> {
         let (mut exchange, onward) = way.chain.on_request(exchange, content).await?;
         let (content, lease, hooks_left) = match onward {
             Onward::Client { content, before } => (content, None, before),

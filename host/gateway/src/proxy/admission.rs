@@ -1,9 +1,9 @@
 //! What a request must be before anything else looks at it: rules of HTTP that hyper leaves to its user.
 //!
-//! hyper itself refuses malformed heads, conflicting or invalid `content-length`, and a `transfer-encoding` that does not
-//! end in `chunked`. Where `content-length` stands beside `transfer-encoding` it drops the length, reads the chunks, and
-//! closes the connection afterwards (RFC 9112, section 6.1); the request is framed anew for the upstream, so no request
-//! can be smuggled in that way.
+//! hyper itself refuses malformed heads, conflicting or invalid `content-length`, and a `transfer-encoding` that does
+//! not end in `chunked`. Where `content-length` stands beside `transfer-encoding` it drops the length, reads the chunks,
+//! and closes the connection afterwards (RFC 9112, section 6.1); the request is framed anew for the upstream, so no
+//! request can be smuggled in that way.
 
 use http::header::{HOST, MAX_FORWARDS};
 use http::uri::PathAndQuery;

@@ -77,7 +77,7 @@ impl Chain {
                 Verdict::ReadBody => {
                     let limit = step.plugin.limits().body;
                     let body = content.gather(limit).await.map_err(|error| match error {
-                        // Whatever `on_failure` says: a client must not get past a plugin by sending more than it takes.
+                        // Whatever `on_failure` says: a client must not get past a plugin by sending too much.
                         GatherError::TooLarge => Refusal::BodyTooLarge { plugin: step.name(), limit },
                         GatherError::Body(error) => Refusal::RequestBody(error),
                     })?;

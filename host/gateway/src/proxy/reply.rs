@@ -1,7 +1,7 @@
 //! The one place where what went wrong becomes a status: who is told what, and what goes to the log.
 //!
-//! The client gets a status, a sentence that names no internals, and the exchange's id (RFC 9457). The log gets the rest
-//! under the same id.
+//! The client gets a status, a sentence that names no internals, and the exchange's id (RFC 9457). The log gets the
+//! rest under the same id.
 
 use std::borrow::Cow;
 

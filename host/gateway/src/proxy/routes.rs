@@ -6,7 +6,8 @@
 //! that would take another route under any of those readings is [`NoMatch::Ambiguous`], and so is every path with
 //! a dot segment (`.` or `..`, however encoded): clients resolve those themselves (RFC 3986, section 5.2.4).
 //!
-//! Paths are compared with their case, as RFC 3986 has it; an upstream that ignores case needs routes that allow for it.
+//! Paths are compared with their case, as RFC 3986 has it; an upstream that ignores case needs routes that allow for
+//! it.
 
 use std::borrow::Cow;
 

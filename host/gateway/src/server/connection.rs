@@ -105,7 +105,11 @@ async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
                             return;
                         }
                         activity.probe(false);
-                        if is_idle(activity) { Verdict::Close(why) } else { Verdict::Wait(Instant::now() + shared.timeouts.shortest()) }
+                        if is_idle(activity) {
+                            Verdict::Close(why)
+                        } else {
+                            Verdict::Wait(Instant::now() + shared.timeouts.shortest())
+                        }
                     }
                     verdict => verdict,
                 };

@@ -34,8 +34,8 @@ pub(super) struct Watched {
 #[derive(Debug)]
 enum Closing {
     Open,
-    /// Our side is shut; what the client still sends is thrown away, or else the kernel answers it with a reset, and the
-    /// client may lose the response that it has not read yet (RFC 9112, section 9.6).
+    /// Our side is shut; what the client still sends is thrown away, or else the kernel answers it with a reset, and
+    /// the client may lose the response that it has not read yet (RFC 9112, section 9.6).
     Discarding {
         until: Pin<Box<Sleep>>,
         left: usize,

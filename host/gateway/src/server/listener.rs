@@ -162,8 +162,8 @@ impl Listener {
     }
 
     /// Drop the first segment of each new handshake. The client repeats it a second later, and finds the port closed
-    /// or taken over by a successor. A classic BPF program sees a listening socket's segments from the TCP header on; the
-    /// flags are in byte 13.
+    /// or taken over by a successor. A classic BPF program sees a listening socket's segments from the TCP header on;
+    /// the flags are in byte 13.
     #[cfg(target_os = "linux")]
     fn refuse_handshakes(&self) {
         use socket2::{SockFilter, SockRef};
