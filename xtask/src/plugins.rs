@@ -31,7 +31,10 @@ pub(crate) fn build(args: &Args) -> Result<()> {
     }
     for (source, output) in [("example-plugins", "plugins"), ("tests/guests", "guests")] {
         let workspace = step::root().join(source);
-        step::run(&format!("{source} to {}", args.target.triple()), &mut toolchain.cargo_build(&workspace, &step::guest_target())?)?;
+        step::run(
+            &format!("{source} to {}", args.target.triple()),
+            &mut toolchain.cargo_build(&workspace, &step::guest_target())?,
+        )?;
         let output = match args.target {
             Target::Wasip2 => format!("target/{output}"),
             Target::Unknown => format!("target/{output}-unknown"),

@@ -13,6 +13,11 @@ pub(crate) fn root() -> &'static Path {
     xtask.parent().unwrap_or(xtask)
 }
 
+/// Where cargo puts what it builds for this machine.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
 /// Where guests are compiled, those of both workspaces and their native tests together: they share dependencies.
 pub(crate) fn guest_target() -> PathBuf {
     root().join("target/guest-build")

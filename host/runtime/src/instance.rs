@@ -127,6 +127,11 @@ impl Instance {
         std::mem::swap(&mut guest.exchange, &mut exchange);
         let result = self.run(call, cpu, deadline).await;
         std::mem::swap(&mut self.store.data_mut().exchange, &mut exchange);
+        let result = result.map_err(|cause| match cause {
+            // The wait for the instance counted, too: what was reached is the limit, not what was left of it.
+            EndCause::Wall { .. } if self.halt.at() == Moment::NEVER => EndCause::Wall { limit: self.limits.wall },
+            cause => cause,
+        });
         (exchange, result)
     }
 
