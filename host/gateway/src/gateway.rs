@@ -13,7 +13,7 @@ use crate::stop::ledger::{Ledger, Overdrawn};
 use crate::stop::phase::{Phase, PhaseOwner};
 use crate::telemetry::{AccessLogGuard, Telemetry};
 
-/// A gateway that serves. [`crate::stop::protocol`] ends it.
+/// A gateway that serves. [`Gateway::stop`] ends it.
 pub struct Gateway {
     pub(crate) phase: PhaseOwner,
     pub(crate) ledger: Ledger,
