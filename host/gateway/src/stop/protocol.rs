@@ -26,7 +26,8 @@ impl Gateway {
         let grace = self.ledger.grace();
         let shutdown = self.shutdown;
         let runtime = self.runtime.clone();
-        let names: Vec<Arc<str>> = self.plugins.iter().map(|plugin| plugin.name().clone()).collect();
+        let plugins = self.plugins.clone();
+        let names: Vec<Arc<str>> = plugins.iter().map(|plugin| plugin.name().clone()).collect();
         let stop = Stop::new(&self);
         tracing::info!(%signal, ?grace, in_flight = self.serving.in_flight(), "stopping");
 
@@ -40,6 +41,8 @@ impl Gateway {
                 again = signals.next(), if second.is_none() => {
                     tracing::warn!(signal = %again, "second signal: everything ends now");
                     second = Some(again);
+                    // First, since those that are in a call are gone a moment later.
+                    stop.take_stock(&plugins);
                     runtime.abandon();
                     stop.hurry.cancel();
                 }
@@ -117,8 +120,8 @@ impl Stop {
     /// Every instance of every plugin is told, side by side.
     async fn stop_plugins(&self, gateway: &Gateway) {
         gateway.runtime.enter(tidegate_runtime::Phase::Stopping);
+        self.take_stock(&gateway.plugins);
         let share = self.enter(gateway, Phase::Stopping);
-        self.book().expected = instances(&gateway.plugins);
         let stops = gateway.plugins.iter().map(|plugin| {
             let (book, telemetry) = (Arc::clone(&self.book), Arc::clone(&gateway.telemetry));
             plugin.stop(StopReason::Terminate, share, move |record| {
@@ -145,6 +148,15 @@ impl Stop {
         self.leave();
         phase.enter(Phase::Stopped);
         admin.stop().await;
+    }
+
+    /// Note which instances have to be accounted for: those that live when they are told to stop, or when a second
+    /// signal ends them without being told.
+    fn take_stock(&self, plugins: &[Plugin]) {
+        let mut book = self.book();
+        if !self.hurry.is_cancelled() && book.phases.iter().all(|entry| entry.phase < Phase::Stopping) {
+            book.expected = instances(plugins);
+        }
     }
 
     /// Wait for `work`, but no longer than `share`, and not at all once a second signal has come.
@@ -264,7 +276,7 @@ impl Book {
             took,
             cpu: Duration::ZERO,
             overshoot: took.saturating_sub(budget),
-            error: Some("its end was not heard of in time".to_owned()),
+            error: Some(if second.is_some() { "abandoned" } else { "its end was not heard of in time" }.to_owned()),
         }
     }
 }
