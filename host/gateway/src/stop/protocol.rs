@@ -105,13 +105,17 @@ impl Stop {
         gateway.runtime.enter(tidegate_runtime::Phase::Draining);
         let share = self.enter(gateway, Phase::Draining);
         if self.wait(share, gateway.serving.drained()).await.is_none() {
-            let cut = gateway.serving.cut();
-            self.book().requests.cut = cut as u64;
+            let in_flight = gateway.serving.cut() as u64;
+            let at_cut = gateway.serving.completed();
+            self.book().requests.cut = in_flight;
+            // Their connections go away at once; what their plugins still compute is bounded by its own budget.
+            let _ = timeout(HURRY, gateway.serving.drained()).await;
+            // Some may have got their response in that very moment.
+            let cut = in_flight.saturating_sub(gateway.serving.completed().saturating_sub(at_cut));
+            self.book().requests.cut = cut;
             if cut > 0 {
                 tracing::warn!(cut, "exchanges were cut off");
             }
-            // Their connections go away at once; what their plugins still compute is bounded by its own budget.
-            let _ = timeout(HURRY, gateway.serving.drained()).await;
         }
         self.book().requests.completed = gateway.serving.completed().saturating_sub(before);
         self.leave();
