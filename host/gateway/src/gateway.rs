@@ -38,6 +38,17 @@ pub enum StartError {
     Ledger(#[from] Overdrawn),
 }
 
+impl StartError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind(error) => error.hint(),
+            Self::Ledger(_) => None,
+        }
+    }
+}
+
 /// What a gateway is bound to.
 #[derive(Debug, Clone)]
 pub struct Addresses {

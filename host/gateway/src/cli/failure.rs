@@ -129,6 +129,12 @@ impl From<Vec<PluginProblem>> for Failure {
     }
 }
 
+impl From<crate::gateway::StartError> for Failure {
+    fn from(error: crate::gateway::StartError) -> Self {
+        Self::Gateway(Message { text: error.to_string(), hint: error.hint().map(str::to_owned) })
+    }
+}
+
 impl From<tidegate_runtime::StartError> for Failure {
     fn from(error: tidegate_runtime::StartError) -> Self {
         Self::gateway(error.to_string())

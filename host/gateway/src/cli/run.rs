@@ -41,7 +41,7 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
             return Ok(0);
         }
     };
-    let gateway = Gateway::start(config, runtime, plugins).map_err(|error| Failure::gateway(error.to_string()))?;
+    let gateway = Gateway::start(config, runtime, plugins)?;
     print(&ready(gateway.addresses()))?;
 
     let signal = signals.next().await;
