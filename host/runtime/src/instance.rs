@@ -93,7 +93,16 @@ impl Template {
         let made = within(self.pre.instantiate_async(&mut store), &self.environment, deadline, &self.halt).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(cause(store.data(), &error)),
+            Ok(Err(error)) => {
+                let guest = store.data();
+                // A memory that does not fit as it is declared is refused without a trap.
+                return Err(match cause(guest, &error) {
+                    EndCause::Refused { .. } if guest.memory.refused() => {
+                        EndCause::Memory { limit: guest.memory.limit() }
+                    }
+                    cause => cause,
+                });
+            }
             Err(cut) => return Err(cut_cause(cut, budget)),
         };
         let functions = Functions::find(&mut store, &instance, &self.exports)
@@ -231,8 +240,10 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> EndCause {
     if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
         return EndCause::Stack;
     }
-    // A guest whose `memory.grow` was refused aborts by itself; what it aborts with says nothing.
-    if guest.memory.refused() {
+    // A guest whose `memory.grow` was refused aborts by itself; what it aborts with says nothing. One that goes on, and is
+    // refused something else by the host, ends for that.
+    let aborted = error.downcast_ref::<Trap>().is_some() || error.downcast_ref::<I32Exit>().is_some();
+    if aborted && guest.memory.refused() {
         return EndCause::Memory { limit: guest.memory.limit() };
     }
     let mut message = if let Some(trap) = error.downcast_ref::<Trap>() {
