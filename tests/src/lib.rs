@@ -1,4 +1,8 @@
-//! What the end-to-end tests share: where the built components are, and a runtime to put them in.
+//! What the end-to-end tests share: where the built components are, a runtime to put them in, and a gateway process
+//! between clients and an origin.
 
+pub mod client;
 pub mod components;
+pub mod gateway;
+pub mod origin;
 pub mod plugins;

@@ -1,0 +1,143 @@
+//! The four example plugins through one gateway, and their end: what the README shows.
+
+use serde_json::Value;
+use tidegate_tests::client::{Client, get};
+use tidegate_tests::gateway::{ConfigFile, PluginTable, TestGateway, tidegate};
+use tidegate_tests::origin::Origin;
+
+const EVENTS: usize = 22;
+
+fn config(origin: &Origin) -> ConfigFile {
+    ConfigFile::before(origin.address())
+        .plugin(PluginTable::example("stamp").set("instances = 2"))
+        .plugin(PluginTable::example("api-key").config("keys = ['sesame']"))
+        .plugin(PluginTable::example("audit").config("batch = 1000").config("flush_delay_ms = 1"))
+        .plugin(PluginTable::example("stubborn").limit("shutdown = '300ms'"))
+        .route("/", &["stamp", "audit", "stubborn"])
+        .route("/private", &["stamp", "api-key", "audit"])
+}
+
+#[tokio::test]
+async fn four_plugins_serve_and_each_ends_in_its_own_way() {
+    let origin = Origin::start().await;
+    let mut gateway = TestGateway::start(&config(&origin)).await;
+    let client = gateway.client();
+
+    for n in 0..EVENTS - 3 {
+        let answer = client.send(get(&format!("/{n}"), &[("x-request-id", &format!("open-{n}"))])).await;
+        assert_eq!((answer.status, answer.header("x-stamped-by")), (200, "tidegate"));
+        assert_eq!(answer.json()["headers"]["x-stamped-by"], "tidegate", "on the way in");
+    }
+    let seen = origin.requests();
+    let refused = client.get("/private").await;
+    assert_eq!((refused.status, refused.header("x-stamped-by")), (401, "tidegate"), "stamp comes before api-key");
+    assert_eq!(origin.requests(), seen, "the origin hears nothing of it");
+    let let_in = client.send(get("/private", &[("x-api-key", "sesame")])).await;
+    assert_eq!(let_in.status, 200);
+    assert_eq!(let_in.json()["headers"]["x-api-key"], Value::Null, "the key is for the plugin alone");
+
+    let slow = client.send(get("/slow", &[("x-origin", "hold"), ("x-request-id", "under-way")]));
+    let stop = async {
+        origin.holds(1).await;
+        gateway.terminate();
+        gateway.reaches("draining").await;
+        origin.release();
+        gateway.wait().await
+    };
+    let (slow, ended) = tokio::join!(slow, stop);
+    assert_eq!((slow.status, slow.header("x-stamped-by")), (200, "tidegate"));
+
+    // The refused request never reaches audit, which comes after api-key; the others do, the slow one included.
+    let written = ended.log.with(&[("plugin", "audit"), ("hook", "shutdown"), ("context", "audit")]);
+    let written: Vec<&str> = written.iter().filter_map(|line| line["message"].as_str()).collect();
+    assert_eq!(written.last(), Some(&format!("flushed {} events", EVENTS - 1).as_str()));
+    assert_eq!(written.len(), EVENTS, "every event and the summary: {written:#?}");
+    assert!(written.contains(&"open-7 GET /7 200") && written.contains(&"under-way GET /slow 200"), "{written:#?}");
+
+    let report = ended.report();
+    assert_eq!(report.outcomes("stamp"), ["no-hook", "no-hook"]);
+    assert_eq!(report.outcomes("api-key"), ["no-hook"]);
+    assert_eq!(report.outcomes("audit"), ["completed"]);
+    assert_eq!(report.outcomes("stubborn"), ["overran"]);
+    assert_eq!(ended.code, Some(11));
+    let stubborn = report.plugin("stubborn")[0];
+    let (took, budget) = (stubborn["took_ms"].as_u64(), stubborn["budget_ms"].as_u64());
+    assert!(took >= budget && budget == Some(300), "{stubborn:#}");
+}
+
+#[tokio::test]
+async fn the_report_has_every_field_of_the_design() {
+    let origin = Origin::start().await;
+    let gateway = TestGateway::start(&config(&origin)).await;
+    gateway.get("/").await;
+    let ended = gateway.stop().await;
+    let report = ended.report();
+
+    let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
+    let lacks = |pointer: &str, wanted: &[&str]| {
+        let found = fields(report.at(pointer)).unwrap_or_default();
+        let absent = wanted.iter().filter(|name| !found.iter().any(|found| found == *name));
+        absent.map(|name| (*name).to_owned()).collect::<Vec<_>>()
+    };
+    let none: Vec<String> = Vec::new();
+    let top = ["schema", "reason", "signal", "grace_ms", "took_ms", "phases", "requests", "plugins", "exit_code"];
+    assert_eq!(lacks("", &top), none);
+    assert_eq!(lacks("/phases/0", &["name", "started_ms", "took_ms", "budget_ms"]), none);
+    assert_eq!(lacks("/requests", &["in_flight", "completed", "cut"]), none);
+    let plugin = ["name", "digest", "instance", "outcome", "budget_ms", "took_ms", "cpu_ms", "deferred_left", "error"];
+    assert_eq!(lacks("/plugins/0", &plugin), none);
+
+    assert_eq!(report.number("/schema"), 1);
+    assert_eq!((report.at("/reason").as_str(), report.at("/signal").as_str()), (Some("terminate"), Some("SIGTERM")));
+    assert_eq!(report.number("/grace_ms"), 20_000);
+    assert_eq!(report.at("/exit_code").as_i64(), ended.code.map(i64::from));
+    let digest = report.at("/plugins/0/digest").as_str().unwrap_or_default();
+    assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
+
+    let phases = report.at("/phases").as_array().cloned().unwrap_or_default();
+    let names: Vec<&str> = phases.iter().filter_map(|phase| phase["name"].as_str()).collect();
+    assert_eq!(names, ["lame-duck", "draining", "stopping", "flushing"]);
+    // One after the other, none longer than its budget and what a busy machine adds, and all of them in the whole.
+    let mut end = 0;
+    for phase in &phases {
+        let [started, took] = ["started_ms", "took_ms"].map(|key| phase[key].as_u64().unwrap_or(u64::MAX));
+        assert!(started + 1 >= end, "{phases:#?}");
+        end = started.saturating_add(took);
+    }
+    assert!(end <= report.number("/took_ms") + 2, "{:#}", report.0);
+    // What the drain left over is passed on.
+    assert!(report.phase("stopping")["budget_ms"].as_u64() > Some(5_000), "{:#}", report.0);
+}
+
+#[tokio::test]
+async fn the_report_command_draws_what_happened() {
+    let origin = Origin::start().await;
+    let gateway = TestGateway::start(&config(&origin)).await;
+    gateway.get("/").await;
+    let ended = gateway.stop().await;
+    let drawn = tidegate(&["report", &ended.report_file().display().to_string()]).await;
+    assert_eq!((drawn.code, drawn.stderr.as_str()), (Some(0), ""));
+    for part in ["exit 11", "draining", "stopping", "stamp ×2", "audit #0", "completed", "stubborn #0", "overran"] {
+        assert!(drawn.stdout.contains(part), "no {part:?} in:\n{}", drawn.stdout);
+    }
+    assert!(!drawn.stdout.contains('\u{1b}'), "escape sequences are for terminals");
+}
+
+#[tokio::test]
+async fn plugins_see_clients_of_http2_like_any_other() {
+    let origin = Origin::start().await;
+    let gateway = TestGateway::start(&config(&origin)).await;
+    let client = Client::http2(gateway.address());
+    let answers = (0..20).map(|n| {
+        let client = client.clone();
+        async move { client.send(get(&format!("/{n}"), &[("x-origin", "slow=5")])).await }
+    });
+    for answer in futures_util::future::join_all(answers).await {
+        assert_eq!((answer.status, answer.header("x-stamped-by")), (200, "tidegate"));
+        assert_eq!(answer.json()["headers"]["x-stamped-by"], "tidegate");
+    }
+    assert_eq!(client.get("/private").await.status, 401);
+    assert_eq!(client.send(get("/private", &[("x-api-key", "sesame")])).await.status, 200);
+    let ended = gateway.stop().await;
+    assert!(!ended.log.with(&[("message", "flushed 21 events")]).is_empty(), "{}", ended.log.text());
+}

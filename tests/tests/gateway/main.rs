@@ -1,0 +1,12 @@
+//! The `tidegate` process from outside: real plugins, real sockets, real signals, the exit code and the report.
+
+#![expect(clippy::indexing_slicing, clippy::print_stdout, reason = "in a test a panic is a failure; seeds are printed")]
+
+mod bad_input;
+mod bodies;
+mod chain;
+mod examples;
+mod exits;
+mod hostile;
+mod nothing_lost;
+mod signals;
