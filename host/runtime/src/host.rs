@@ -32,7 +32,7 @@ const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// The data of a store.
 pub(crate) struct Guest {
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) memory: MemoryCap,
     /// The exchange lent to the current call; a placeholder between calls.
     pub(crate) exchange: Box<Exchange>,
@@ -47,7 +47,7 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(
         environment: &Environment,
-        meter: Meter,
+        meter: Arc<Meter>,
         memory: usize,
         lifecycle: LifecycleView,
         log: Arc<GuestLog>,

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::component::InstancePre;
-use wasmtime::{CallHook, Store, Trap, WasmBacktrace};
+use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::contract::Hook;
@@ -56,6 +56,7 @@ pub(crate) struct Template {
 pub(crate) struct Instance {
     store: Store<Guest>,
     functions: Functions,
+    meter: Arc<Meter>,
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
@@ -71,26 +72,21 @@ impl Template {
 
         let log = GuestLog::new(self.name.clone(), number);
         log.begin(Hook::Configure, None);
-        let meter = Meter::new(self.environment.clock.clone(), self.halt.clone(), self.tick);
-        let guest = Guest::new(&self.environment, meter, self.limits.memory, self.lifecycle.clone(), log, number);
+        let meter = Arc::new(Meter::new(self.environment.clock.clone(), self.halt.clone(), self.tick));
+        let guest =
+            Guest::new(&self.environment, meter.clone(), self.limits.memory, self.lifecycle.clone(), log, number);
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(MAX_HANDLES);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().meter.tick()));
-        store.call_hook(|mut store, transition| {
-            let meter = &mut store.data_mut().meter;
-            match transition {
-                CallHook::CallingWasm | CallHook::ReturningFromHost => meter.enter(),
-                CallHook::ReturningFromWasm | CallHook::CallingHost => meter.leave(),
-            }
-            Ok(())
-        });
+        let ticked = meter.clone();
+        store.epoch_deadline_callback(move |_| Ok(ticked.tick()));
 
         // Start functions are guest code: they run on the budget of `configure`.
-        store.data_mut().meter.begin(budget, now, deadline);
+        meter.begin(budget, now, deadline);
         store.set_epoch_deadline(1);
-        let made = within(self.pre.instantiate_async(&mut store), &self.environment, deadline, &self.halt).await;
+        let limits = Within { meter: &meter, environment: &self.environment, deadline, halt: &self.halt };
+        let made = limits.poll(self.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
             Ok(Err(error)) => {
@@ -110,31 +106,34 @@ impl Template {
         let mut instance = Box::new(Instance {
             store,
             functions,
+            meter,
             limits: self.limits,
             environment: self.environment.clone(),
             halt: self.halt.clone(),
             _counted: self.stores.clone(),
         });
         if instance.functions.hooks().contains(Hook::Configure) {
-            instance.call_alone(Configure(self.config.clone()), deadline).await?;
+            let now = self.environment.clock.now();
+            instance.call_alone(Configure(self.config.clone()), now, deadline).await?;
         }
         Ok(instance)
     }
 }
 
 impl Instance {
-    /// Call a hook with at most `cpu` of guest time, to be over by `deadline`. The exchange comes back in any case.
+    /// Call a hook now, with at most the `cpu` limit of CPU time, to be over by `deadline`. The exchange comes back in any
+    /// case.
     pub(crate) async fn call<C: Call>(
         &mut self,
         call: C,
         mut exchange: Box<Exchange>,
-        cpu: Duration,
+        now: Moment,
         deadline: Moment,
     ) -> (Box<Exchange>, Result<C::Output, EndCause>) {
         let guest = self.store.data_mut();
         guest.log.begin(C::HOOK, Some(&exchange.request.id));
         std::mem::swap(&mut guest.exchange, &mut exchange);
-        let result = self.run(call, cpu, deadline).await;
+        let result = self.run(call, self.limits.cpu, now, deadline).await;
         std::mem::swap(&mut self.store.data_mut().exchange, &mut exchange);
         let result = result.map_err(|cause| match cause {
             // The wait for the instance counted, too: what was reached is the limit, not what was left of it.
@@ -144,36 +143,45 @@ impl Instance {
         (exchange, result)
     }
 
-    /// Call a hook that has no exchange; all the time until `deadline` may be guest time.
-    pub(crate) async fn call_alone<C: Call>(&mut self, call: C, deadline: Moment) -> Result<C::Output, EndCause> {
+    /// Call a hook that has no exchange; all the time until `deadline` may be CPU time.
+    pub(crate) async fn call_alone<C: Call>(
+        &mut self,
+        call: C,
+        now: Moment,
+        deadline: Moment,
+    ) -> Result<C::Output, EndCause> {
         self.store.data().log.begin(C::HOOK, None);
-        self.run(call, Duration::MAX, deadline).await
+        self.run(call, Duration::MAX, now, deadline).await
     }
 
-    async fn run<C: Call>(&mut self, call: C, cpu: Duration, deadline: Moment) -> Result<C::Output, EndCause> {
-        let began = self.environment.clock.now();
-        let guest = self.store.data_mut();
-        guest.memory.begin();
-        guest.meter.begin(cpu, began, deadline);
+    async fn run<C: Call>(
+        &mut self,
+        call: C,
+        cpu: Duration,
+        now: Moment,
+        deadline: Moment,
+    ) -> Result<C::Output, EndCause> {
+        self.store.data_mut().memory.begin();
+        self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
-
-        let called = within(call.run(&mut self.store, &self.functions), &self.environment, deadline, &self.halt).await;
-
-        let guest = self.store.data_mut();
-        guest.meter.leave();
-        guest.log.end();
-        match called {
+        let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
+        match limits.poll(call.run(&mut self.store, &self.functions)).await {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
             Ok(Ok(Err(text))) => Err(EndCause::Returned { message: text::cut(&text, MAX_ERROR_TEXT).to_owned() }),
-            Ok(Err(error)) => Err(cause(guest, &error)),
-            Err(cut) => Err(cut_cause(cut, deadline.since(began))),
+            Ok(Err(error)) => Err(cause(self.store.data(), &error)),
+            Err(cut) => Err(cut_cause(cut, deadline.since(now))),
         }
     }
 
-    /// Time in the guest during the last call.
+    /// CPU time of the last call.
     pub(crate) fn cpu(&self) -> Duration {
-        self.store.data().meter.used()
+        self.meter.used()
+    }
+
+    /// When the last call ended.
+    pub(crate) fn ended(&self) -> Moment {
+        self.meter.paused()
     }
 
     pub(crate) fn has(&self, hook: Hook) -> bool {
@@ -187,39 +195,52 @@ enum Cut {
     Abandoned,
 }
 
-/// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
-///
-/// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
-/// dropped on its next turn instead of getting one more tick.
-async fn within<F: Future>(
-    call: F,
-    environment: &Environment,
+/// What a call has to stay within.
+struct Within<'a> {
+    meter: &'a Meter,
+    environment: &'a Environment,
     deadline: Moment,
-    halt: &Halt,
-) -> Result<F::Output, Cut> {
-    let mut call = pin!(call);
-    // Made when the call first waits: most calls never do, and pay nothing.
-    let mut alarm = None;
-    let mut over = pin!(halt.over.cancelled());
-    let mut resumed = false;
-    std::future::poll_fn(|cx| {
-        if resumed && environment.clock.now() >= deadline.min(halt.at()) {
-            return Poll::Ready(Err(Cut::Deadline));
-        }
-        if resumed && halt.abandoned() {
-            return Poll::Ready(Err(Cut::Abandoned));
-        }
-        resumed = true;
-        if let Poll::Ready(output) = call.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        let alarm = alarm.get_or_insert_with(|| environment.clock.sleep_until(deadline));
-        if alarm.as_mut().poll(cx).is_pending() && over.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        Poll::Ready(Err(if halt.abandoned() { Cut::Abandoned } else { Cut::Deadline }))
-    })
-    .await
+    halt: &'a Halt,
+}
+
+impl Within<'_> {
+    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
+    ///
+    /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
+    /// dropped on its next turn instead of getting one more tick.
+    async fn poll<F: Future>(self, call: F) -> Result<F::Output, Cut> {
+        let Within { meter, environment: Environment { clock, .. }, deadline, halt } = self;
+        let mut call = pin!(call);
+        // Both are made when the call first waits: most calls never do, and pay nothing.
+        let mut alarm = None;
+        let mut over = pin!(None);
+        std::future::poll_fn(|cx| {
+            if alarm.is_some() {
+                if clock.now() >= deadline.min(halt.at()) {
+                    return Poll::Ready(Err(Cut::Deadline));
+                }
+                if halt.abandoned() {
+                    return Poll::Ready(Err(Cut::Abandoned));
+                }
+                meter.resume();
+            }
+            let polled = call.as_mut().poll(cx);
+            meter.pause(clock.now());
+            if let Poll::Ready(output) = polled {
+                return Poll::Ready(Ok(output));
+            }
+            let alarm = alarm.get_or_insert_with(|| clock.sleep_until(deadline));
+            if over.is_none() {
+                over.set(Some(halt.over.cancelled()));
+            }
+            let is_over = over.as_mut().as_pin_mut().is_some_and(|over| over.poll(cx).is_ready());
+            if alarm.as_mut().poll(cx).is_pending() && !is_over {
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(if halt.abandoned() { Cut::Abandoned } else { Cut::Deadline }))
+        })
+        .await
+    }
 }
 
 fn cut_cause(cut: Cut, limit: Duration) -> EndCause {

@@ -1,14 +1,13 @@
 //! The budgets of one call and what has been used of them.
 //!
-//! CPU is time spent in the guest. wasmtime's call hook tells when the guest is entered and left; between those
-//! the monotonic clock is read, which is cheap. It counts too much if the operating system takes the thread away, so a
-//! stretch of guest time counts for at most two ticks by that clock: a longer one meets the epoch callback, and
-//! from there on the thread's CPU clock is exact. A plugin is never stopped for time that it did not have.
+//! CPU is the time for which a call keeps its thread busy: the guest's own, and the host's on its behalf. It is measured
+//! where a call's future is polled, because whatever waits returns from there; so a sleep costs nothing, and a warm call
+//! costs two readings of the clock. The monotonic clock counts too much if the operating system takes the thread away,
+//! so the first poll counts for at most two ticks by that clock: a longer one meets the epoch callback, and from the
+//! next poll on the thread's CPU clock is exact. A plugin is never stopped for time that it did not have.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -18,13 +17,14 @@ use crate::environment::{Clock, Moment};
 
 /// Why the epoch callback ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Ended {
     /// The CPU budget was used up.
-    Cpu,
+    Cpu = 1,
     /// The call's deadline had come.
-    Wall,
+    Wall = 2,
     /// Everything is being ended.
-    Abandoned,
+    Abandoned = 3,
 }
 
 /// When the calls of a plugin end whatever their own budgets say: at the deadline of its stop, or at once.
@@ -56,144 +56,132 @@ impl Halt {
     }
 }
 
-/// Guest time that has not been added up yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stretch {
-    /// The guest is not running.
-    Outside,
-    /// It runs since this moment on the monotonic clock.
-    Entered(Moment),
-    /// It yielded at a tick; `Meter::resumed` has the thread's CPU time from when it went on.
-    Yielded,
-}
-
-/// Measures one store. Lives in the store's data; the call hook and the epoch callback feed it.
+/// Measures the calls of one store. Shared by whoever polls the call and by the epoch callback inside it, which take
+/// turns on one thread; the atomics are for the compiler, and relaxed.
 pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     halt: Arc<Halt>,
-    longest_stretch: Duration,
-    limit: Duration,
-    began: Moment,
-    deadline: Moment,
-    used: Duration,
-    stretch: Stretch,
-    resumed: Arc<AtomicU64>,
-    ended: Option<Ended>,
+    /// Nanoseconds that the first poll can count for.
+    longest_stretch: u64,
+    limit: AtomicU64,
+    began: AtomicU64,
+    deadline: AtomicU64,
+    used: AtomicU64,
+    /// When this poll began: on the monotonic clock for the first one, on the thread's CPU clock for others.
+    polled: AtomicU64,
+    is_first: AtomicBool,
+    /// When the last poll returned.
+    paused: AtomicU64,
+    ended: AtomicU8,
 }
-
-/// `Meter::resumed` while the guest is suspended.
-const SUSPENDED: u64 = u64::MAX;
 
 impl Meter {
     pub(crate) fn new(clock: Arc<dyn Clock>, halt: Arc<Halt>, tick: Duration) -> Self {
         Self {
             clock,
             halt,
-            longest_stretch: tick * 2,
-            limit: Duration::ZERO,
-            began: Moment::NEVER,
-            deadline: Moment::NEVER,
-            used: Duration::ZERO,
-            stretch: Stretch::Outside,
-            resumed: Arc::new(AtomicU64::new(SUSPENDED)),
-            ended: None,
+            longest_stretch: nanos(tick).saturating_mul(2),
+            limit: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            deadline: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
+            is_first: AtomicBool::new(true),
+            paused: AtomicU64::new(0),
+            ended: AtomicU8::new(0),
         }
     }
 
-    /// Begin a call with `limit` of guest time, to be over by `deadline`.
-    pub(crate) fn begin(&mut self, limit: Duration, began: Moment, deadline: Moment) {
-        self.limit = limit;
-        self.began = began;
-        self.deadline = deadline;
-        self.used = Duration::ZERO;
-        self.stretch = Stretch::Outside;
-        self.ended = None;
+    /// Begin a call at `began`, with `limit` of CPU time, to be over by `deadline`. Its first poll follows at once.
+    pub(crate) fn begin(&self, limit: Duration, began: Moment, deadline: Moment) {
+        set(&self.limit, nanos(limit));
+        set(&self.began, began.as_nanos());
+        set(&self.deadline, deadline.as_nanos());
+        set(&self.used, 0);
+        set(&self.polled, began.as_nanos());
+        self.is_first.store(true, Ordering::Relaxed);
+        self.ended.store(0, Ordering::Relaxed);
     }
 
-    /// Time in the guest since `begin`.
+    /// The call is about to be polled again.
+    pub(crate) fn resume(&self) {
+        self.is_first.store(false, Ordering::Relaxed);
+        set(&self.polled, nanos(self.clock.thread_cpu()));
+    }
+
+    /// A poll has returned, at `now`.
+    pub(crate) fn pause(&self, now: Moment) {
+        set(&self.used, get(&self.used).saturating_add(self.stretch(now)));
+        set(&self.paused, now.as_nanos());
+    }
+
+    /// When the last poll returned.
+    pub(crate) fn paused(&self) -> Moment {
+        Moment::from_nanos(get(&self.paused))
+    }
+
+    /// CPU time of this poll so far, in nanoseconds.
+    fn stretch(&self, now: Moment) -> u64 {
+        let polled = get(&self.polled);
+        if self.is_first.load(Ordering::Relaxed) {
+            now.as_nanos().saturating_sub(polled).min(self.longest_stretch)
+        } else {
+            nanos(self.clock.thread_cpu()).saturating_sub(polled)
+        }
+    }
+
+    /// CPU time of the call up to the last pause.
     pub(crate) fn used(&self) -> Duration {
-        self.used
+        Duration::from_nanos(get(&self.used))
     }
 
     /// The CPU budget.
     pub(crate) fn limit(&self) -> Duration {
-        self.limit
+        Duration::from_nanos(get(&self.limit))
     }
 
     /// The wall budget.
     pub(crate) fn budget(&self) -> Duration {
-        self.deadline().since(self.began)
-    }
-
-    /// Why the callback ended the call, if it did.
-    pub(crate) fn ended(&self) -> Option<Ended> {
-        self.ended
+        self.deadline().since(Moment::from_nanos(get(&self.began)))
     }
 
     /// When the call has to be over, the plugin's stop included.
     pub(crate) fn deadline(&self) -> Moment {
-        self.deadline.min(self.halt.at())
+        Moment::from_nanos(get(&self.deadline)).min(self.halt.at())
     }
 
-    /// The call hook: the guest goes on.
-    pub(crate) fn enter(&mut self) {
-        self.stretch = Stretch::Entered(self.clock.now());
-    }
-
-    /// The call hook: the guest stands still.
-    pub(crate) fn leave(&mut self) {
-        self.used += match self.stretch {
-            Stretch::Outside => Duration::ZERO,
-            Stretch::Entered(since) => self.clock.now().since(since).min(self.longest_stretch),
-            Stretch::Yielded => match self.resumed.load(Ordering::Relaxed) {
-                SUSPENDED => Duration::ZERO,
-                since => self.clock.thread_cpu().saturating_sub(Duration::from_nanos(since)),
-            },
-        };
-        self.stretch = Stretch::Outside;
+    /// Why the callback ended the call, if it did.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        [Ended::Cpu, Ended::Wall, Ended::Abandoned]
+            .into_iter()
+            .find(|ended| *ended as u8 == self.ended.load(Ordering::Relaxed))
     }
 
     /// The epoch callback: end the call, or let the other tasks of this worker thread run before it goes on.
-    pub(crate) fn tick(&mut self) -> UpdateDeadline {
-        self.leave();
+    pub(crate) fn tick(&self) -> UpdateDeadline {
+        let now = self.clock.now();
         let ended = if self.halt.abandoned() {
-            Some(Ended::Abandoned)
-        } else if self.clock.now() >= self.deadline() {
-            Some(Ended::Wall)
-        } else if self.used >= self.limit {
-            Some(Ended::Cpu)
+            Ended::Abandoned
+        } else if now >= self.deadline() {
+            Ended::Wall
+        } else if get(&self.used).saturating_add(self.stretch(now)) >= get(&self.limit) {
+            Ended::Cpu
         } else {
-            None
+            return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         };
-        if let Some(ended) = ended {
-            self.ended = Some(ended);
-            return UpdateDeadline::Interrupt;
-        }
-        self.stretch = Stretch::Yielded;
-        self.resumed.store(SUSPENDED, Ordering::Relaxed);
-        let resume = Resume {
-            clock: self.clock.clone(),
-            resumed: self.resumed.clone(),
-            yielding: Box::pin(tokio::task::yield_now()),
-        };
-        UpdateDeadline::YieldCustom(1, Box::pin(resume))
+        self.ended.store(ended as u8, Ordering::Relaxed);
+        UpdateDeadline::Interrupt
     }
 }
 
-/// Yields to the other tasks, then notes the CPU time of the thread it goes on with (it may be another one).
-struct Resume {
-    clock: Arc<dyn Clock>,
-    resumed: Arc<AtomicU64>,
-    yielding: Pin<Box<dyn Future<Output = ()> + Send>>,
+fn get(value: &AtomicU64) -> u64 {
+    value.load(Ordering::Relaxed)
 }
 
-impl Future for Resume {
-    type Output = ();
+fn set(value: &AtomicU64, new: u64) {
+    value.store(new, Ordering::Relaxed);
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        std::task::ready!(self.yielding.as_mut().poll(cx));
-        let cpu = u64::try_from(self.clock.thread_cpu().as_nanos()).unwrap_or(SUSPENDED - 1);
-        self.resumed.store(cpu, Ordering::Relaxed);
-        Poll::Ready(())
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -191,8 +191,8 @@ impl Plugin {
         let inner = &self.inner;
         let began = inner.clock().now();
         let deadline = began + inner.template.limits.wall;
-        let slot = match inner.acquire(deadline).await {
-            Ok(slot) => slot,
+        let (slot, ready) = match inner.acquire(began, deadline).await {
+            Ok(acquired) => acquired,
             Err(cause) => {
                 inner.counters.record(C::HOOK, (&cause).into(), Duration::ZERO, inner.clock().now().since(began));
                 return (exchange, Err(inner.error(C::HOOK, cause)));
@@ -200,7 +200,7 @@ impl Plugin {
         };
         let lease = Lease { inner: Arc::clone(inner), slot: Some(slot) };
         let tasks = &inner.tasks;
-        Finish { tasks, call: Some(Box::pin(lease.serve(exchange, call, began, deadline))) }.await
+        Finish { tasks, call: Some(Box::pin(lease.serve(exchange, call, Times { began, ready, deadline }))) }.await
     }
 }
 
@@ -233,17 +233,17 @@ impl Inner {
         Ok(Slot { number, instance })
     }
 
-    /// An instance, or a place in the queue until `deadline`.
-    async fn acquire(self: &Arc<Self>, deadline: Moment) -> Result<Slot, EndCause> {
-        let mut ticket = match self.pool.acquire(|| self.clock().now()) {
-            Acquired::Ready(slot) => return Ok(slot),
+    /// An instance, and when it was there: at once, or after a place in the queue until `deadline`.
+    async fn acquire(self: &Arc<Self>, now: Moment, deadline: Moment) -> Result<(Slot, Moment), EndCause> {
+        let mut ticket = match self.pool.acquire(now) {
+            Acquired::Ready(slot) => return Ok((slot, now)),
             Acquired::Refused(cause) => return Err(cause),
             Acquired::Queued(ticket) => ticket,
         };
         self.start_wanted();
         tokio::select! {
             biased;
-            slot = ticket.wait() => slot,
+            slot = ticket.wait() => slot.map(|slot| (slot, self.clock().now())),
             () = self.clock().sleep_until(deadline) => Err(self.pool.overloaded()),
         }
     }
@@ -285,6 +285,17 @@ impl Inner {
     }
 }
 
+/// The moments of a call.
+#[derive(Clone, Copy)]
+struct Times {
+    /// The hook was to be called.
+    began: Moment,
+    /// There was an instance for it.
+    ready: Moment,
+    /// It has to be over.
+    deadline: Moment,
+}
+
 /// An instance that is out. Dropped without a word (a task that is torn down), it is gone.
 struct Lease {
     inner: Arc<Inner>,
@@ -296,26 +307,25 @@ impl Lease {
         mut self,
         exchange: Box<Exchange>,
         call: C,
-        began: Moment,
-        deadline: Moment,
+        times: Times,
     ) -> (Box<Exchange>, Result<C::Output, CallError>) {
         let inner = Arc::clone(&self.inner);
-        let limits = &inner.template.limits;
         let Some(slot) = &mut self.slot else {
             return (exchange, Err(inner.error(C::HOOK, EndCause::Abandoned)));
         };
-        let (mut instance, warm) = match slot.instance.take() {
-            Some(instance) => (instance, true),
-            None => match inner.instantiate(slot.number, deadline).await {
-                Ok(instance) => (instance, false),
+        let (mut instance, now, warm) = match slot.instance.take() {
+            Some(instance) => (instance, times.ready, true),
+            // Boxed: the future is three times as large as the rest of a call, which every warm call would pay for.
+            None => match Box::pin(inner.instantiate(slot.number, times.deadline)).await {
+                Ok(instance) => (instance, inner.clock().now(), false),
                 Err(cause) => {
                     self.retire(&cause);
                     return (exchange, Err(inner.error(C::HOOK, cause)));
                 }
             },
         };
-        let (exchange, result) = instance.call(call, exchange, limits.cpu, deadline).await;
-        let cpu = instance.cpu();
+        let (exchange, result) = instance.call(call, exchange, now, times.deadline).await;
+        let (cpu, ended) = (instance.cpu(), instance.ended());
         let outcome = result.as_ref().map_or_else(CallOutcome::from, |_| CallOutcome::Ok);
         match &result {
             Err(cause) if cause.retires() => {
@@ -324,7 +334,7 @@ impl Lease {
             }
             _ => self.release(warm.then_some(instance)),
         }
-        inner.counters.record(C::HOOK, outcome, cpu, inner.clock().now().since(began));
+        inner.counters.record(C::HOOK, outcome, cpu, ended.since(times.began));
         (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
     }
 

@@ -109,7 +109,7 @@ impl<T> Pool<T> {
     }
 
     /// Take an instance, or a place in the queue.
-    pub(crate) fn acquire(self: &Arc<Self>, now: impl FnOnce() -> Moment) -> Acquired<T> {
+    pub(crate) fn acquire(self: &Arc<Self>, now: Moment) -> Acquired<T> {
         let mut state = self.state();
         if state.closed.is_some() {
             return Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping));
@@ -224,7 +224,7 @@ impl<T> Pool<T> {
     /// Instances that were retired, and whether the breaker is open.
     pub(crate) fn health(&self, now: Moment) -> (u64, bool) {
         let state = self.state();
-        (state.retired, state.breaker.is_open(|| now))
+        (state.retired, state.breaker.is_open(now))
     }
 
     /// What a caller is told who waited in vain.
@@ -257,7 +257,7 @@ impl<T> State<T> {
 
     fn fault(&mut self, now: Moment) {
         self.breaker.fault(now);
-        if self.breaker.is_open(|| now) {
+        if self.breaker.is_open(now) {
             self.refuse_waiters(Unavailable::BreakerOpen);
         }
     }

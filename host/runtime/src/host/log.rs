@@ -71,26 +71,24 @@ impl GuestLog {
     /// A call begins: its lines carry this hook and request.
     pub(crate) fn begin(&self, hook: Hook, request: Option<&Arc<str>>) {
         let mut state = self.state();
+        self.say_what_was_left_out(&mut state);
         state.hook = Some(hook);
         state.request = request.cloned();
-        state.lines = 0;
         state.tail.clear();
     }
 
-    /// A call has ended: say what was left out.
-    pub(crate) fn end(&self) {
-        let mut state = self.state();
-        let left_out = state.lines.saturating_sub(MAX_LINES);
-        state.lines = 0;
-        if left_out > 0 {
+    /// A call has ended, and another begins or the instance is gone.
+    fn say_what_was_left_out(&self, state: &mut State) {
+        let lines = std::mem::take(&mut state.lines);
+        if lines > MAX_LINES {
+            let left_out = lines - MAX_LINES;
             self.emit(
-                &state,
+                state,
                 logging::Level::Warn,
                 "tidegate",
                 &format!("{left_out} more lines of this call were left out"),
             );
         }
-        state.request = None;
     }
 
     /// The end of what the guest has written to stderr in this call.
@@ -166,6 +164,13 @@ impl logging::Host for Guest {
     fn log(&mut self, level: logging::Level, context: String, message: String) -> wasmtime::Result<()> {
         self.log.line(level, &context, &message);
         Ok(())
+    }
+}
+
+impl Drop for GuestLog {
+    fn drop(&mut self) {
+        let mut state = std::mem::take(&mut *self.state());
+        self.say_what_was_left_out(&mut state);
     }
 }
 

@@ -111,9 +111,10 @@ impl Stop {
         if inner.template.halt.abandoned() {
             return Err(EndCause::Abandoned);
         }
-        let left = self.deadline.since(inner.clock().now());
+        let now = inner.clock().now();
+        let left = self.deadline.since(now);
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        instance.call_alone(Shutdown(millis), self.deadline).await
+        instance.call_alone(Shutdown(millis), now, self.deadline).await
     }
 
     /// An instance that did not survive its last call. Work it held is lost: that is never a clean end.

@@ -29,10 +29,10 @@ fn now() -> Moment {
 #[tokio::test]
 async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
     let pool = pool(1, 1, 2);
-    let instance = ready(pool.acquire(now));
-    let Acquired::Queued(mut first) = pool.acquire(now) else { panic!() };
-    let Acquired::Queued(mut second) = pool.acquire(now) else { panic!() };
-    assert!(matches!(pool.acquire(now), Acquired::Refused(EndCause::Overloaded { instances: 1, waiting: 2 })));
+    let instance = ready(pool.acquire(now()));
+    let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!() };
+    let Acquired::Queued(mut second) = pool.acquire(now()) else { panic!() };
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { instances: 1, waiting: 2 })));
     pool.release(instance);
     let instance = first.wait().await.expect("handed over");
     pool.release(instance);
@@ -42,8 +42,8 @@ async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
 #[test]
 fn an_instance_on_its_way_to_a_waiter_that_gave_up_is_not_lost() {
     let pool = pool(1, 1, 2);
-    let instance = ready(pool.acquire(now));
-    let Acquired::Queued(first) = pool.acquire(now) else { panic!() };
+    let instance = ready(pool.acquire(now()));
+    let Acquired::Queued(first) = pool.acquire(now()) else { panic!() };
     pool.release(instance);
     drop(first);
     assert_eq!(pool.counts(), InstanceCounts { idle: 1, busy: 0, starting: 0, waiting: 0 });
@@ -52,19 +52,19 @@ fn an_instance_on_its_way_to_a_waiter_that_gave_up_is_not_lost() {
 #[test]
 fn a_waiter_that_gave_up_leaves_its_place_in_the_queue() {
     let pool = pool(1, 1, 1);
-    let _instance = ready(pool.acquire(now));
-    let Acquired::Queued(first) = pool.acquire(now) else { panic!() };
+    let _instance = ready(pool.acquire(now()));
+    let Acquired::Queued(first) = pool.acquire(now()) else { panic!() };
     drop(first);
-    assert!(matches!(pool.acquire(now), Acquired::Queued(_)));
+    assert!(matches!(pool.acquire(now()), Acquired::Queued(_)));
 }
 
 #[test]
 fn instances_beyond_min_start_only_for_calls_that_wait() {
     let pool = pool(1, 2, 8);
     assert_eq!(pool.wants_start(), None);
-    let _instance = ready(pool.acquire(now));
+    let _instance = ready(pool.acquire(now()));
     assert_eq!(pool.wants_start(), None);
-    let Acquired::Queued(_ticket) = pool.acquire(now) else { panic!() };
+    let Acquired::Queued(_ticket) = pool.acquire(now()) else { panic!() };
     assert_eq!(pool.wants_start(), Some(Start { number: 1, delay: Duration::ZERO }));
     assert_eq!(pool.wants_start(), None, "max is reached with the one that is starting");
 }
@@ -74,16 +74,16 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     let size = breaker::TRIPS_AT as usize;
     let pool = pool(size, size, 8);
     for _ in 0..size {
-        let instance = ready(pool.acquire(now));
+        let instance = ready(pool.acquire(now()));
         pool.retire(instance, EndCause::Stack, true, now());
     }
-    let refused = pool.acquire(now);
+    let refused = pool.acquire(now());
     assert!(matches!(refused, Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen))));
     let start = pool.wants_start().expect("one replacement");
     assert!(start.delay >= Duration::from_millis(320));
     assert_eq!(pool.wants_start(), None);
     pool.started(start.number, start.number);
-    let later = || Moment::from_nanos(1_000_000_000);
+    let later = Moment::from_nanos(1_000_000_000);
     let probe = ready(pool.acquire(later));
     assert!(pool.release(probe), "it works again: the others are wanted");
     assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), size - 1);
@@ -92,8 +92,8 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
 #[test]
 fn closing_hands_over_every_instance_wherever_it_is() {
     let pool = pool(3, 3, 8);
-    let out = ready(pool.acquire(now));
-    let dying = ready(pool.acquire(now));
+    let out = ready(pool.acquire(now()));
+    let dying = ready(pool.acquire(now()));
     let mut closed = pool.close().expect("first close");
     assert!(pool.close().is_none());
     assert_eq!(closed.idle.len(), 1);
@@ -101,7 +101,7 @@ fn closing_hands_over_every_instance_wherever_it_is() {
     pool.retire(dying, EndCause::Stack, true, now());
     assert!(matches!(closed.back.try_recv(), Ok(Back::Instance(number)) if number == out));
     assert!(matches!(closed.back.try_recv(), Ok(Back::Gone { number, .. }) if number == dying));
-    assert!(matches!(pool.acquire(now), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
     assert_eq!(pool.started(9, 9), Some(9));
 }
 
@@ -142,7 +142,7 @@ proptest! {
         for event in events {
             let now = || Moment::from_nanos(millis * 1_000_000);
             match event {
-                Event::Acquire => match pool.acquire(now) {
+                Event::Acquire => match pool.acquire(now()) {
                     Acquired::Ready(instance) => out.push(instance),
                     Acquired::Queued(ticket) => {
                         tickets.insert(next_ticket, ticket);
