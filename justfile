@@ -16,6 +16,10 @@ test *args:
 plugins *args:
     cargo xtask plugins {{ args }}
 
+# Print what calls, plugins, stops and instances cost; on a machine that does nothing else
+bench *args:
+    cargo xtask bench {{ args }}
+
 # Everything that a change has to pass
 ci:
     cargo xtask ci

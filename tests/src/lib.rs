@@ -4,5 +4,6 @@
 pub mod client;
 pub mod components;
 pub mod gateway;
+pub mod load;
 pub mod origin;
 pub mod plugins;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a program that shows its progress on the terminal")]
 
+mod bench;
 mod checks;
 mod plugins;
 mod step;
@@ -39,6 +40,8 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Build the plugins and the release binary, and print what calls, plugins, stops and instances cost
+    Bench(bench::Args),
     /// Everything that a change has to pass: tests, formatting, lints, documentation, the demo
     Ci {
         /// Leave the tests out, if they have just been run
@@ -52,6 +55,7 @@ fn run(command: Command) -> Result<()> {
         Command::Plugins(args) => plugins::build(&args),
         Command::Test { args } => checks::test(&args),
         Command::Demo { args } => checks::demo(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Ci { skip_test } => checks::ci(skip_test),
     }
 }

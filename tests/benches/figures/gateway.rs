@@ -1,0 +1,116 @@
+//! A gateway as operators run it: the release binary, a config file, and a signal at the end.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+use tidegate_tests::components;
+
+use crate::machine;
+
+/// The core the gateway has to itself.
+pub(crate) const CORE: usize = 0;
+
+/// What is configured.
+pub(crate) struct Setup {
+    /// Names of example plugins and their configs in TOML; one may be there more than once.
+    pub(crate) plugins: Vec<(&'static str, &'static str)>,
+    /// Whether it writes its access log, to /dev/null.
+    pub(crate) access_log: bool,
+    /// Where requests go.
+    pub(crate) upstream: SocketAddr,
+    /// Keep it on [`CORE`].
+    pub(crate) pinned: bool,
+}
+
+pub(crate) struct Gateway {
+    process: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    pub(crate) fn start(setup: &Setup) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("tidegate.toml");
+        std::fs::write(&config, setup.toml()?)?;
+        let binary = binary();
+        let binary = binary.to_str().context("a path that is not UTF-8")?;
+        let mut command = if setup.pinned { machine::pinned(CORE, binary) } else { Command::new(binary) };
+        command.args(["run", "--config"]).arg(config).stdout(Stdio::piped()).stderr(File::create("/dev/null")?);
+        let mut process = command.spawn().with_context(|| format!("cannot run {binary}"))?;
+        let mut line = String::new();
+        if let Some(stdout) = process.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let mut gateway = Self { process, address: ([127, 0, 0, 1], 0).into(), _folder: folder };
+        let listening = line.split("listening on ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
+        match listening.and_then(|address| address.trim().parse().ok()) {
+            Some(address) => gateway.address = address,
+            None => {
+                bail!("{binary} is not ready: it says {line:?} (built by `cargo build --release --package tidegate`)")
+            }
+        }
+        Ok(gateway)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGTERM, and the way it exits must be the clean one.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let signalled = Command::new("kill").arg(self.process.id().to_string()).status()?;
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(30) {
+            match self.process.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("the gateway ended with {status}"),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        bail!("the gateway does not end (kill: {signalled})");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to kill.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Setup {
+    fn toml(&self) -> Result<String> {
+        let Self { access_log, upstream, .. } = self;
+        let mut text = format!(
+            "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\nlog.access = {access_log}\n\
+             [[upstream]]\nname = \"origin\"\ntargets = [\"http://{upstream}\"]\n"
+        );
+        let mut names = Vec::new();
+        for (number, (plugin, config)) in self.plugins.iter().enumerate() {
+            let path = std::fs::canonicalize(components::plugin(plugin))
+                .with_context(|| format!("{plugin} is not built: run `cargo xtask plugins`"))?;
+            let name = format!("{plugin}-{number}");
+            write!(text, "[[plugin]]\nname = \"{name}\"\npath = \"{}\"\n[plugin.config]\n{config}\n", path.display())?;
+            names.push(format!("\"{name}\""));
+        }
+        writeln!(text, "[[route]]\npath = \"/\"\nupstream = \"origin\"\nplugins = [{}]", names.join(", "))?;
+        Ok(text)
+    }
+}
+
+fn binary() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/tidegate"))
+}

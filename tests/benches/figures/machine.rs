@@ -1,0 +1,70 @@
+//! The machine: what it is, and which core a thread runs on.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+/// What figures are worth depends on this.
+pub(crate) fn description() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_matches([' ', '\t', ':']);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("?");
+    format!("{} cores, {model}, Linux {}, load average {load} at the start", cores(), kernel.trim())
+}
+
+/// Cores this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Keeps the calling thread, and those it will start, on one core.
+///
+/// Through util-linux: the system call itself would be unsafe code, or one more feature of a library that the engine
+/// shares, which would build the engine a second time.
+pub(crate) fn pin(core: usize) -> Result<()> {
+    let thread = fs::read_link("/proc/thread-self").context("this needs Linux")?;
+    let thread = thread.file_name().context("no thread id")?;
+    let mut taskset = Command::new("taskset");
+    taskset.args(["--pid", "--cpu-list", &core.to_string()]).arg(thread).stdout(Stdio::null());
+    let status = taskset.status().context("cannot run taskset (util-linux)")?;
+    if !status.success() {
+        bail!("taskset: {status}");
+    }
+    Ok(())
+}
+
+/// A program that will run on one core.
+pub(crate) fn pinned(core: usize, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string(), program]);
+    command
+}
+
+/// CPU time of all threads of a process, at the resolution of the kernel's statistics (10 ms).
+pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is the program's name and may hold anything; fields 14 and 15 are user and system time.
+    let (_, fields) = stat.rsplit_once(')').context("no fields")?;
+    let ticks: u32 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    Ok(TICK * ticks)
+}
+
+/// CPU time of the calling thread.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A line of a file under `/proc` that has a name and a number of kB, in bytes.
+pub(crate) fn kilobytes(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {name}"))?;
+    Ok(number.trim().parse::<u64>()? * 1024)
+}

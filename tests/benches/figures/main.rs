@@ -1,0 +1,63 @@
+//! The benchmarks: `cargo xtask bench` builds what they need and runs them.
+//!
+//! Plain loops in rounds. What is compared runs in every round, one after the other, so that a slow second of the
+//! machine meets all of them; ratios are taken inside a round, and medians over rounds are quoted with the lowest and
+//! the highest. Each suite says on its own what it did. `docs/benchmarks.md` has the figures of record.
+
+mod calls;
+mod gateway;
+mod machine;
+mod memory;
+mod series;
+mod stops;
+mod table;
+mod throughput;
+
+use anyhow::{Result, bail};
+
+/// How long to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Long enough to quote.
+    Full,
+    /// To see whether it works, and about where things stand.
+    Quick,
+}
+
+impl Effort {
+    fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+type Suite = fn(Effort) -> Result<()>;
+
+const SUITES: [(&str, Suite); 4] =
+    [("calls", calls::run), ("throughput", throughput::run), ("stops", stops::run), ("memory", memory::run)];
+
+fn main() -> Result<()> {
+    let mut effort = Effort::Full;
+    let mut wanted = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match &*argument {
+            // Cargo says that it is `cargo bench` that runs this.
+            "--bench" => {}
+            "--quick" => effort = Effort::Quick,
+            name => match SUITES.iter().find(|(suite, _)| *suite == name) {
+                Some(suite) => wanted.push(*suite),
+                None => bail!("no suite is called `{name}`: there are calls, throughput, stops and memory"),
+            },
+        }
+    }
+    if wanted.is_empty() {
+        wanted.extend(SUITES);
+    }
+    table::say(&machine::description())?;
+    for (_, suite) in wanted {
+        suite(effort)?;
+    }
+    Ok(())
+}
