@@ -181,6 +181,26 @@ async fn a_lame_duck_serves_is_not_ready_and_asks_its_clients_to_leave() {
 }
 
 #[tokio::test]
+async fn what_ends_well_in_lame_duck_is_counted_as_completed() {
+    let origin = Origin::start().await;
+    let config = ConfigFile::before(origin.address()).shutdown("drain_delay = '1s'").route("/", &[]);
+    let mut gateway = TestGateway::start(&config).await;
+    let client = gateway.client();
+    let request = client.send(get("/", &[("x-origin", "hold")]));
+    let stop = async {
+        origin.holds(1).await;
+        gateway.terminate();
+        gateway.reaches("lame-duck").await;
+        origin.release();
+        gateway.wait().await
+    };
+    let (answer, ended) = tokio::join!(request, stop);
+    assert_eq!((answer.status, ended.code), (200, Some(0)));
+    let requests = ["in_flight", "completed", "cut"].map(|name| ended.report().number(&format!("/requests/{name}")));
+    assert_eq!(requests, [1, 1, 0]);
+}
+
+#[tokio::test]
 async fn sigint_from_a_terminal_ends_as_orderly_as_sigterm() {
     let origin = Origin::start().await;
     let config = ConfigFile::before(origin.address()).plugin(PluginTable::example("audit")).route("/", &["audit"]);

@@ -61,6 +61,8 @@ impl Gateway {
 /// One run of the protocol.
 struct Stop {
     began: Instant,
+    /// Exchanges that had ended well before the signal.
+    completed_before: u64,
     /// Cancelled by a second signal.
     hurry: CancellationToken,
     book: Arc<Mutex<Book>>,
@@ -69,6 +71,7 @@ struct Stop {
 impl Stop {
     fn new(gateway: &Gateway) -> Self {
         let began = Instant::now();
+        let completed_before = gateway.serving.completed();
         let book = Book {
             began,
             grace: gateway.ledger.grace(),
@@ -77,7 +80,7 @@ impl Stop {
             stopped: Vec::new(),
             expected: instances(&gateway.plugins),
         };
-        Self { began, hurry: CancellationToken::new(), book: Arc::new(Mutex::new(book)) }
+        Self { began, completed_before, hurry: CancellationToken::new(), book: Arc::new(Mutex::new(book)) }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -101,7 +104,6 @@ impl Stop {
 
     /// Listeners close and idle connections end; exchanges that have begun go on for the drain's share.
     async fn drain(&self, gateway: &Gateway) {
-        let before = gateway.serving.completed();
         gateway.runtime.enter(tidegate_runtime::Phase::Draining);
         let share = self.enter(gateway, Phase::Draining);
         if self.wait(share, gateway.serving.drained()).await.is_none() {
@@ -117,7 +119,7 @@ impl Stop {
                 tracing::warn!(cut, "exchanges were cut off");
             }
         }
-        self.book().requests.completed = gateway.serving.completed().saturating_sub(before);
+        self.book().requests.completed = gateway.serving.completed().saturating_sub(self.completed_before);
         self.leave();
     }
 
