@@ -26,19 +26,20 @@ enum Suite {
     Memory,
 }
 
+/// What is built in release, always together: for other packages, cargo would choose other features for shared
+/// dependencies, and compile wasmtime again.
+const PACKAGES: [&str; 4] = ["--package", "tidegate", "--package", "tidegate-tests"];
+
 pub(crate) fn bench(args: &Args) -> Result<()> {
     plugins::build_default()?;
-    // Both for the whole workspace: with one package alone, cargo would choose other features for shared
-    // dependencies, and compile wasmtime again.
-    step::run("tidegate", step::cargo().args(["build", "--release", "--workspace", "--bins"]))?;
+    step::run("tidegate", step::cargo().args(["build", "--release"]).args(PACKAGES))?;
+    let mut build = step::cargo();
+    step::run("the benchmarks", build.arg("bench").args(PACKAGES).args(["--bench", "figures", "--no-run"]))?;
+
     let mut bench = step::cargo();
-    bench.args(["bench", "--workspace", "--bench", "figures"]);
-    step::run("benchmarks, from source", bench.arg("--no-run"))?;
-    let mut bench = step::cargo();
-    bench.args(["bench", "--quiet", "--workspace", "--bench", "figures", "--"]);
-    bench.args(
-        args.suites.iter().filter_map(|suite| suite.to_possible_value()).map(|suite| suite.get_name().to_owned()),
-    );
+    bench.args(["bench", "--quiet"]).args(PACKAGES).args(["--bench", "figures", "--"]);
+    let suites = args.suites.iter().filter_map(ValueEnum::to_possible_value);
+    bench.args(suites.map(|suite| suite.get_name().to_owned()));
     if args.quick {
         bench.arg("--quick");
     }
