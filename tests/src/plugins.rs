@@ -8,8 +8,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
-    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, RequestHead, ResponseHead,
-    Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, RequestHead,
+    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
 };
 
 use crate::components;

@@ -85,7 +85,13 @@ async fn a_returned_error_keeps_the_instance() {
 #[tokio::test]
 async fn what_the_host_refuses_is_told_from_a_trap() {
     let plugin = hostile(Limits { memory: 1000 << 20, ..generous() }).await;
-    for how in ["invalid-utf8", "giant-string=200000000", "reply-forty-thousand-headers", "reply-header-injection", "giant-body=5000000"] {
+    for how in [
+        "invalid-utf8",
+        "giant-string=200000000",
+        "reply-forty-thousand-headers",
+        "reply-header-injection",
+        "giant-body=5000000",
+    ] {
         ends(&plugin, how, |cause| matches!(cause, EndCause::Refused { .. })).await;
     }
 }

@@ -56,11 +56,8 @@ impl Clock for Shared {
 
 fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let clock = Arc::new(StillClock::default());
-    let environment = Environment {
-        clock: Arc::new(Shared(clock.clone())),
-        ticks: Ticks::Manual,
-        randomness: Randomness::Seeded(7),
-    };
+    let environment =
+        Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
     let config = RuntimeConfig { instances: 4, memory: 64 << 20, cache: None, environment };
     (Runtime::new(config).expect("the engine starts"), clock)
 }

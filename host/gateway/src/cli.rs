@@ -24,8 +24,13 @@ pub use self::failure::Failure;
 /// When it has to stop, every plugin is told so, is given a stated time to finish its work, and is stopped when that
 /// time is up.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, max_term_width = 100, after_help = "\
-Begin with `tidegate demo`, or write a tidegate.toml and look it over with `tidegate check`.")]
+#[command(
+    name = "tidegate",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Begin with `tidegate demo`, or write a tidegate.toml and look it over with `tidegate check`."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -201,7 +206,10 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
             assert!(command.get_about().is_some() && command.get_long_about().is_some(), "{name}");
-            assert!(command.get_after_long_help().is_some_and(|help| help.to_string().contains("Exit codes:")), "{name}");
+            assert!(
+                command.get_after_long_help().is_some_and(|help| help.to_string().contains("Exit codes:")),
+                "{name}"
+            );
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
             }

@@ -87,7 +87,8 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
     };
     let (answers, ended) = tokio::join!(slow, signal);
     let ended = ended?;
-    let finished = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)).count();
+    let finished =
+        answers.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)).count();
     writeln!(out, "   {finished} of {UNDER_WAY} requests that were under way got their answer")?;
     for line in gateway.log().lines().filter(|line| line.contains("flushed") || line.contains("I will not")) {
         writeln!(out, "   log: {}", line.trim())?;
@@ -103,13 +104,19 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
 /// What has to be in the report, or the tour has shown something wrong.
 fn check(report: &Report, exit: Option<i32>) -> Result<()> {
     let outcome = |name: &str| report.plugins.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.outcome);
-    for (plugin, expected) in
-        [("audit", Outcome::Completed), ("stubborn", Outcome::Overran), ("stamp", Outcome::NoHook), ("api-key", Outcome::NoHook)]
-    {
+    for (plugin, expected) in [
+        ("audit", Outcome::Completed),
+        ("stubborn", Outcome::Overran),
+        ("stamp", Outcome::NoHook),
+        ("api-key", Outcome::NoHook),
+    ] {
         let found = outcome(plugin);
         ensure!(found == Some(expected), "plugin `{plugin}` should have ended as {expected:?}, but ended as {found:?}");
     }
-    ensure!(exit == Some(EXPECTED_EXIT), "the gateway should have exited with {EXPECTED_EXIT}, but its code was {exit:?}");
+    ensure!(
+        exit == Some(EXPECTED_EXIT),
+        "the gateway should have exited with {EXPECTED_EXIT}, but its code was {exit:?}"
+    );
     Ok(())
 }
 

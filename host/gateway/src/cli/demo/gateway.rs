@@ -21,7 +21,10 @@ const PLUGINS: [&str; 4] = ["stamp", "api-key", "audit", "stubborn"];
 /// The folder with the example plugins, as an absolute path.
 pub(super) fn find_plugins(folder: &Path) -> Result<PathBuf, Failure> {
     let missing = |what: &Path| {
-        Failure::usage(format!("there is no {}", what.display()), Some("`cargo xtask plugins` builds the example plugins"))
+        Failure::usage(
+            format!("there is no {}", what.display()),
+            Some("`cargo xtask plugins` builds the example plugins"),
+        )
     };
     let folder = folder.canonicalize().map_err(|_| missing(folder))?;
     for name in PLUGINS {
@@ -131,11 +134,13 @@ impl DemoGateway {
             .spawn()
             .context("the gateway cannot be started")?;
         let stdout = child.stdout.take().context("the gateway has no stdout")?;
-        let mut this = Self { child, ready: String::new(), address: ([0; 4], 0).into(), admin: ([0; 4], 0).into(), log };
+        let mut this =
+            Self { child, ready: String::new(), address: ([0; 4], 0).into(), admin: ([0; 4], 0).into(), log };
         let read = move || BufReader::new(stdout).lines().next().transpose();
         let line = tokio::task::spawn_blocking(read).await??;
         let Some(line) = line else { bail!("the gateway did not become ready:\n{}", this.log()) };
-        let mut addresses = line.split(|byte: char| byte.is_whitespace() || byte == ',').filter_map(|word| word.parse().ok());
+        let mut addresses =
+            line.split(|byte: char| byte.is_whitespace() || byte == ',').filter_map(|word| word.parse().ok());
         let (Some(address), Some(admin)) = (addresses.next(), addresses.next()) else {
             bail!("the gateway says it is ready, but not where: {line}");
         };
@@ -158,7 +163,8 @@ impl DemoGateway {
 
     /// Send SIGTERM.
     pub(super) fn terminate(&self) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the gateway has no process id")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the gateway has no process id")?;
         kill_process(pid, Signal::TERM).context("the gateway cannot be signalled")
     }
 
