@@ -134,11 +134,12 @@ async fn warm_instances_keep_their_memory_and_fresh_ones_have_none() {
             result.expect("counts");
         }
         let (exchange, _) = plugin.on_response(answered(&[])).await;
-        let count = exchange.response.expect("kept").headers["x-count"].to_str().expect("a number").to_owned();
+        let response = exchange.response.expect("kept");
+        let count = response.headers.get("x-count").and_then(|count| count.to_str().ok()).map(str::to_owned);
         (count, stop(&plugin, BUDGET).await.len())
     };
-    assert_eq!(count(Isolation::Warm).await, ("5".to_owned(), 1));
-    assert_eq!(count(Isolation::Fresh).await, ("1".to_owned(), 0));
+    assert_eq!(count(Isolation::Warm).await, (Some("5".to_owned()), 1));
+    assert_eq!(count(Isolation::Fresh).await, (Some("1".to_owned()), 0));
 }
 
 #[tokio::test]
@@ -150,5 +151,6 @@ async fn notes_reach_the_response_whichever_instance_serves_it() {
     exchange.response = answered(&[]).response;
     let (exchange, result) = plugin.on_response(exchange).await;
     result.expect("found");
-    assert_eq!(exchange.response.expect("kept").headers["x-noted-path"], "/path");
+    let response = exchange.response.expect("kept");
+    assert_eq!(response.headers.get("x-noted-path").map(http::HeaderValue::as_bytes), Some(&b"/path"[..]));
 }

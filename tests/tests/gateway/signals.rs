@@ -143,6 +143,8 @@ async fn a_signal_before_the_gateway_is_ready_ends_it_at_once() {
         let ended = starting.wait().await;
         assert_eq!(ended.code, Some(0), "{how}: {}", ended.log.text());
         assert_eq!(ended.log.with(&[("message", "stopped before it was ready")]).len(), 1, "{}", ended.log.text());
+        // Its own, whatever an earlier run has left there.
+        assert!(ended.report.is_some(), "{how}: no report");
         assert!(ended.took < Duration::from_secs(12), "{how}: {:?}", ended.took);
     }
 }

@@ -9,6 +9,7 @@ use crate::config::{Config, HumanDuration};
 use crate::gateway::{Addresses, Gateway};
 use crate::plugins;
 use crate::signals::StopSignals;
+use crate::stop::report::Report;
 use crate::telemetry::log;
 
 /// Serve until a signal, then stop in order. The code to exit with is the report's.
@@ -38,7 +39,9 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
         plugins = plugins::load_all(config, &runtime, progress) => plugins?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before it was ready");
-            return Ok(0);
+            // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
+            let grace = config.shutdown.grace;
+            return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
     let gateway = Gateway::start(config, runtime, plugins)?;
@@ -46,13 +49,18 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
 
     let signal = signals.next().await;
     let report = gateway.stop(signal, &mut signals).await;
-    if let Some(file) = report_file
+    Ok(finish(&report, report_file))
+}
+
+/// Write the report where it was asked for. Returns the code to exit with.
+fn finish(report: &Report, file: Option<&Path>) -> u8 {
+    if let Some(file) = file
         && let Err(error) = report.write(file)
     {
         // The code must still say how the stop went; the report itself goes to the log.
         tracing::error!(%error, report = %report.to_json(), "the shutdown report is lost");
     }
-    Ok(report.exit_code)
+    report.exit_code
 }
 
 /// One line, for supervisors and scripts.

@@ -258,6 +258,22 @@ pub fn exit_code(requests: &Requests, plugins: &[PluginReport], second_signal: O
 }
 
 impl Report {
+    /// The report of a process that was told to stop before it had served anything: nothing had to be ended.
+    #[must_use]
+    pub fn before_ready(signal: &str, grace: Duration) -> Self {
+        Self {
+            schema: SCHEMA,
+            reason: Reason::Terminate,
+            signal: Some(signal.to_owned()),
+            grace_ms: millis(grace),
+            took_ms: 0,
+            phases: Vec::new(),
+            requests: Requests::default(),
+            plugins: Vec::new(),
+            exit_code: 0,
+        }
+    }
+
     /// The JSON, for people too: indented, with a newline at its end.
     #[must_use]
     pub fn to_json(&self) -> String {
