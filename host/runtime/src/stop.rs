@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Where the gateway is, as plugins see it through `lifecycle`. The gateway owns the phase; the runtime shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -16,8 +18,9 @@ pub enum Phase {
     Stopping,
 }
 
-/// Why a plugin is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a plugin is stopped. In JSON as [`StopReason::as_str`] has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum StopReason {
     /// The gateway exits.
@@ -34,8 +37,24 @@ pub enum StopReason {
     ScaleIn,
 }
 
-/// How the stop of one instance ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl StopReason {
+    /// As in the report and the metrics: `terminate`, `reload`, `disable`, `quarantine`, `recycle`, `scale-in`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::Reload => "reload",
+            Self::Disable => "disable",
+            Self::Quarantine => "quarantine",
+            Self::Recycle => "recycle",
+            Self::ScaleIn => "scale-in",
+        }
+    }
+}
+
+/// How the stop of one instance ended. In JSON as [`StopOutcome::as_str`] has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StopOutcome {
     /// `shutdown` returned ok inside its budget.
     Completed,
@@ -52,6 +71,10 @@ pub enum StopOutcome {
 }
 
 impl StopOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::Completed, Self::Failed, Self::Trapped, Self::Overran, Self::NoHook, Self::Abandoned];
+
     /// As in the report: `completed`, `failed`, `trapped`, `overran`, `no-hook`, `abandoned`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

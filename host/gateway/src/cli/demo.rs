@@ -19,11 +19,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tidegate_runtime::StopOutcome;
 
 use self::gateway::DemoGateway;
 use self::upstream::DemoUpstream;
 use super::{DemoArgs, Failure, report};
-use crate::stop::report::{Outcome, Report};
+use crate::stop::report::Report;
 use crate::stop::timeline;
 
 /// Requests that fill the audit plugin's queue before the shutdown.
@@ -105,10 +106,10 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
 fn check(report: &Report, exit: Option<i32>) -> Result<()> {
     let outcome = |name: &str| report.plugins.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.outcome);
     for (plugin, expected) in [
-        ("audit", Outcome::Completed),
-        ("stubborn", Outcome::Overran),
-        ("stamp", Outcome::NoHook),
-        ("api-key", Outcome::NoHook),
+        ("audit", StopOutcome::Completed),
+        ("stubborn", StopOutcome::Overran),
+        ("stamp", StopOutcome::NoHook),
+        ("api-key", StopOutcome::NoHook),
     ] {
         let found = outcome(plugin);
         ensure!(found == Some(expected), "plugin `{plugin}` should have ended as {expected:?}, but ended as {found:?}");

@@ -254,7 +254,7 @@ impl Book {
         let exit_code = exit_code(&self.requests, &plugins, second.map(StopSignal::number), exit_zero);
         Report {
             schema: SCHEMA,
-            reason: StopReason::Terminate.into(),
+            reason: StopReason::Terminate,
             signal: Some(signal.as_str().to_owned()),
             grace_ms: millis(self.grace),
             took_ms: millis(took),

@@ -29,7 +29,7 @@ pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
     /// Why: `terminate`.
-    pub reason: Reason,
+    pub reason: StopReason,
     /// The signal's name, `SIGTERM`; `None` if something else asked for the stop.
     pub signal: Option<String>,
     /// The whole grace period.
@@ -80,7 +80,7 @@ pub struct PluginReport {
     /// The instance's number.
     pub instance: u64,
     /// How its stop ended.
-    pub outcome: Outcome,
+    pub outcome: StopOutcome,
     /// The time it was given, counted from the beginning of its stop.
     pub budget_ms: u64,
     /// The time it took, on the same clock.
@@ -90,113 +90,11 @@ pub struct PluginReport {
     /// By how much the end came after the budget.
     pub overshoot_ms: f64,
     /// Why it was stopped.
-    pub reason: Reason,
+    pub reason: StopReason,
     /// Deferred tasks it left behind; always 0 in this version, which has none.
     pub deferred_left: u64,
     /// What went wrong.
     pub error: Option<String>,
-}
-
-/// Why something was stopped, as in the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// The gateway exits.
-    Terminate,
-    /// A new version or configuration takes over.
-    Reload,
-    /// An operator switched it off.
-    Disable,
-    /// It failed too often.
-    Quarantine,
-    /// The instance has served its time.
-    Recycle,
-    /// Fewer instances are needed.
-    ScaleIn,
-}
-
-impl Reason {
-    /// As in the report.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Terminate => "terminate",
-            Self::Reload => "reload",
-            Self::Disable => "disable",
-            Self::Quarantine => "quarantine",
-            Self::Recycle => "recycle",
-            Self::ScaleIn => "scale-in",
-        }
-    }
-}
-
-impl From<StopReason> for Reason {
-    fn from(reason: StopReason) -> Self {
-        match reason {
-            StopReason::Terminate => Self::Terminate,
-            StopReason::Reload => Self::Reload,
-            StopReason::Disable => Self::Disable,
-            StopReason::Quarantine => Self::Quarantine,
-            StopReason::Recycle => Self::Recycle,
-            StopReason::ScaleIn => Self::ScaleIn,
-        }
-    }
-}
-
-/// How the stop of an instance ended, as in the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// `shutdown` returned ok in time.
-    Completed,
-    /// It returned an error.
-    Failed,
-    /// It trapped.
-    Trapped,
-    /// It was stopped when its time was up.
-    Overran,
-    /// The plugin has no `shutdown`.
-    NoHook,
-    /// A second signal came first.
-    Abandoned,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 6] =
-        [Self::Completed, Self::Failed, Self::Trapped, Self::Overran, Self::NoHook, Self::Abandoned];
-
-    /// As in the report.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Trapped => "trapped",
-            Self::Overran => "overran",
-            Self::NoHook => "no-hook",
-            Self::Abandoned => "abandoned",
-        }
-    }
-
-    /// Whether the operator has nothing to look into.
-    #[must_use]
-    pub fn is_clean(self) -> bool {
-        matches!(self, Self::Completed | Self::NoHook)
-    }
-}
-
-impl From<StopOutcome> for Outcome {
-    fn from(outcome: StopOutcome) -> Self {
-        match outcome {
-            StopOutcome::Completed => Self::Completed,
-            StopOutcome::Failed => Self::Failed,
-            StopOutcome::Trapped => Self::Trapped,
-            StopOutcome::Overran => Self::Overran,
-            StopOutcome::NoHook => Self::NoHook,
-            StopOutcome::Abandoned => Self::Abandoned,
-        }
-    }
 }
 
 impl PhaseReport {
@@ -220,13 +118,13 @@ impl PluginReport {
             name: record.plugin.to_string(),
             digest: record.digest.to_string(),
             instance: record.instance,
-            outcome: record.outcome.into(),
+            outcome: record.outcome,
             budget_ms: millis(record.budget),
             took_ms: millis(record.took),
             cpu_ms: millis(record.cpu),
             // Microseconds are what can be measured; more digits would be noise.
             overshoot_ms: record.overshoot.as_micros() as f64 / 1e3,
-            reason: reason.into(),
+            reason,
             deferred_left: 0,
             error: record.error.clone(),
         }
@@ -263,7 +161,7 @@ impl Report {
     pub fn before_ready(signal: &str, grace: Duration) -> Self {
         Self {
             schema: SCHEMA,
-            reason: Reason::Terminate,
+            reason: StopReason::Terminate,
             signal: Some(signal.to_owned()),
             grace_ms: millis(grace),
             took_ms: 0,
@@ -296,7 +194,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A plugin instance that ended like this after `took_ms` of 5 s.
-    pub(crate) fn plugin(name: &str, instance: u64, outcome: Outcome, took_ms: u64) -> PluginReport {
+    pub(crate) fn plugin(name: &str, instance: u64, outcome: StopOutcome, took_ms: u64) -> PluginReport {
         PluginReport {
             name: name.to_owned(),
             digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
@@ -306,7 +204,7 @@ pub(crate) mod tests {
             took_ms,
             cpu_ms: took_ms / 2,
             overshoot_ms: 0.0,
-            reason: Reason::Terminate,
+            reason: StopReason::Terminate,
             deferred_left: 0,
             error: None,
         }
@@ -315,10 +213,10 @@ pub(crate) mod tests {
     /// A report of a clean stop.
     pub(crate) fn report() -> Report {
         let (requests, plugins) =
-            (Requests { in_flight: 3, completed: 3, cut: 0 }, vec![plugin("audit", 0, Outcome::Completed, 12)]);
+            (Requests { in_flight: 3, completed: 3, cut: 0 }, vec![plugin("audit", 0, StopOutcome::Completed, 12)]);
         Report {
             schema: SCHEMA,
-            reason: Reason::Terminate,
+            reason: StopReason::Terminate,
             signal: Some("SIGTERM".to_owned()),
             grace_ms: 30_000,
             took_ms: 1_804,
@@ -378,14 +276,17 @@ pub(crate) mod tests {
 
     #[test]
     fn words_are_the_same_in_json_and_in_the_program() {
-        for outcome in Outcome::ALL {
+        for outcome in StopOutcome::ALL {
             assert_eq!(serde_json::to_value(outcome).expect("a word"), outcome.as_str());
         }
-        for reason in [StopReason::Terminate, StopReason::Reload, StopReason::Disable, StopReason::Quarantine]
-            .into_iter()
-            .chain([StopReason::Recycle, StopReason::ScaleIn])
-            .map(Reason::from)
-        {
+        for reason in [
+            StopReason::Terminate,
+            StopReason::Reload,
+            StopReason::Disable,
+            StopReason::Quarantine,
+            StopReason::Recycle,
+            StopReason::ScaleIn,
+        ] {
             assert_eq!(serde_json::to_value(reason).expect("a word"), reason.as_str());
         }
     }
@@ -393,10 +294,10 @@ pub(crate) mod tests {
     #[test]
     fn the_highest_exit_code_applies() {
         let requests = |cut| Requests { cut, ..Requests::default() };
-        let ended = |outcome| [plugin("a", 0, Outcome::Completed, 1), plugin("b", 0, outcome, 1)];
-        assert_eq!(exit_code(&requests(0), &ended(Outcome::NoHook), None, false), 0);
+        let ended = |outcome| [plugin("a", 0, StopOutcome::Completed, 1), plugin("b", 0, outcome, 1)];
+        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), None, false), 0);
         assert_eq!(exit_code(&requests(1), &[], None, false), 10);
-        for outcome in [Outcome::Failed, Outcome::Trapped, Outcome::Overran, Outcome::Abandoned] {
+        for outcome in [StopOutcome::Failed, StopOutcome::Trapped, StopOutcome::Overran, StopOutcome::Abandoned] {
             assert_eq!(exit_code(&requests(1), &ended(outcome), None, false), 11);
             assert_eq!(exit_code(&requests(1), &ended(outcome), None, true), 0);
             assert_eq!(exit_code(&requests(1), &ended(outcome), Some(15), true), 143);
@@ -419,6 +320,6 @@ pub(crate) mod tests {
         };
         let line = PluginReport::new(&record, StopReason::Terminate);
         assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
-        assert_eq!((line.outcome, line.instance), (Outcome::Overran, 7));
+        assert_eq!((line.outcome, line.instance), (StopOutcome::Overran, 7));
     }
 }

@@ -10,10 +10,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use tidegate_runtime::StopOutcome;
 
 use self::axis::{Axis, Span};
 use super::phase::Phase;
-use super::report::{Outcome, PluginReport, Report};
+use super::report::{PluginReport, Report};
 use crate::config::HumanDuration;
 
 /// The columns of a terminal that does not say how many it has.
@@ -76,7 +77,7 @@ struct Row {
     /// `12ms of 5s`
     times: String,
     /// For plugins.
-    outcome: Option<Outcome>,
+    outcome: Option<StopOutcome>,
 }
 
 /// Phases in order; the plugins stand under the phase that stops them, or at the end if that never began.
@@ -240,7 +241,7 @@ fn totals(report: &Report, text: &mut String) {
         let _ = writeln!(text, "plugins   no instances");
         return;
     }
-    let counted: Vec<String> = Outcome::ALL
+    let counted: Vec<String> = StopOutcome::ALL
         .into_iter()
         .filter_map(|outcome| {
             let count = report.plugins.iter().filter(|plugin| plugin.outcome == outcome).count();
@@ -271,11 +272,11 @@ fn details(report: &Report, text: &mut String) {
         let Some(first) = group.first() else { continue };
         let style = colour(first.outcome);
         let what = match first.outcome {
-            Outcome::Overran => overrun(group, first),
-            Outcome::Failed => "its shutdown returned an error".to_owned(),
-            Outcome::Trapped => "its shutdown trapped".to_owned(),
-            Outcome::Abandoned => "a second signal came before it was done".to_owned(),
-            Outcome::Completed | Outcome::NoHook => String::new(),
+            StopOutcome::Overran => overrun(group, first),
+            StopOutcome::Failed => "its shutdown returned an error".to_owned(),
+            StopOutcome::Trapped => "its shutdown trapped".to_owned(),
+            StopOutcome::Abandoned => "a second signal came before it was done".to_owned(),
+            StopOutcome::Completed | StopOutcome::NoHook => String::new(),
         };
         let name = label(&first.name, &instances(group, first));
         let _ = writeln!(text, "{style}{name} {}{style:#}: {what}", first.outcome.as_str());
@@ -292,7 +293,7 @@ fn details(report: &Report, text: &mut String) {
     if let Some(more) = unclean.len().checked_sub(MOST_DETAILS).filter(|more| *more > 0) {
         let _ = writeln!(text, "and {more} more");
     }
-    if unclean.iter().any(|group| group.first().is_some_and(|first| first.outcome == Outcome::Overran)) {
+    if unclean.iter().any(|group| group.first().is_some_and(|first| first.outcome == StopOutcome::Overran)) {
         let hint = AnsiColor::BrightCyan.on_default().bold();
         let _ = writeln!(
             text,
@@ -308,12 +309,12 @@ fn overrun(group: &[&PluginReport], first: &PluginReport) -> String {
     format!("stopped {} after its {} were up (CPU time {})", human_fraction(worst), human(first.budget_ms), human(cpu),)
 }
 
-fn colour(outcome: Outcome) -> Style {
+fn colour(outcome: StopOutcome) -> Style {
     match outcome {
-        Outcome::Completed => AnsiColor::Green.on_default(),
-        Outcome::NoHook => DIM,
-        Outcome::Failed | Outcome::Abandoned => AnsiColor::Yellow.on_default(),
-        Outcome::Trapped | Outcome::Overran => AnsiColor::Red.on_default(),
+        StopOutcome::Completed => AnsiColor::Green.on_default(),
+        StopOutcome::NoHook => DIM,
+        StopOutcome::Failed | StopOutcome::Abandoned => AnsiColor::Yellow.on_default(),
+        StopOutcome::Trapped | StopOutcome::Overran => AnsiColor::Red.on_default(),
     }
 }
 

@@ -69,20 +69,9 @@ impl Metrics {
 
     /// Count the stop of an instance.
     pub fn record_stop(&self, record: &StopRecord, reason: StopReason) {
-        let key = (record.plugin.to_string(), reason_label(reason), record.outcome.as_str());
+        let key = (record.plugin.to_string(), reason.as_str(), record.outcome.as_str());
         *self.stops.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
         self.overshoot.record(record.overshoot);
-    }
-}
-
-fn reason_label(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::Terminate => "terminate",
-        StopReason::Reload => "reload",
-        StopReason::Disable => "disable",
-        StopReason::Quarantine => "quarantine",
-        StopReason::Recycle => "recycle",
-        StopReason::ScaleIn => "scale-in",
     }
 }
 

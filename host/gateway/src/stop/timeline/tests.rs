@@ -1,8 +1,10 @@
 //! Snapshots of whole timelines, without colour.
 
+use tidegate_runtime::StopReason;
+
 use super::*;
 use crate::stop::report::tests::plugin;
-use crate::stop::report::{PhaseReport, Reason, Requests, exit_code};
+use crate::stop::report::{PhaseReport, Requests, exit_code};
 
 fn phase(name: &str, started_ms: u64, took_ms: u64, budget_ms: u64) -> PhaseReport {
     PhaseReport { name: name.to_owned(), started_ms, took_ms, budget_ms }
@@ -11,7 +13,7 @@ fn phase(name: &str, started_ms: u64, took_ms: u64, budget_ms: u64) -> PhaseRepo
 fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginReport>) -> Report {
     Report {
         schema: 1,
-        reason: Reason::Terminate,
+        reason: StopReason::Terminate,
         signal: Some("SIGTERM".to_owned()),
         grace_ms: 30_000,
         took_ms: phases.iter().map(|phase| phase.started_ms + phase.took_ms).max().unwrap_or(0),
@@ -38,7 +40,7 @@ fn stubborn() -> PluginReport {
         cpu_ms: 1_987,
         overshoot_ms: 2.684,
         error: Some("stopped after 1.987s of CPU time (limit 2s)".to_owned()),
-        ..plugin("stubborn", 0, Outcome::Overran, 2_003)
+        ..plugin("stubborn", 0, StopOutcome::Overran, 2_003)
     }
 }
 
@@ -50,7 +52,7 @@ fn check(report: &Report, width: usize, expected: &str) {
 
 #[test]
 fn a_clean_stop_is_short() {
-    let plugins = vec![plugin("audit", 0, Outcome::Completed, 12), plugin("stamp", 0, Outcome::NoHook, 0)];
+    let plugins = vec![plugin("audit", 0, StopOutcome::Completed, 12), plugin("stamp", 0, StopOutcome::NoHook, 0)];
     let phases = vec![phase("lame-duck", 0, 0, 0), phase("draining", 0, 25, 15_000), phase("stopping", 25, 12, 19_975)];
     check(
         &report(phases, Requests::default(), plugins),
@@ -74,8 +76,8 @@ plugins   2 instances: 1 completed, 1 no-hook
 
 #[test]
 fn an_overrun_is_cut_at_its_budget() {
-    let mut plugins: Vec<_> = (0..4).map(|n| plugin("audit", n, Outcome::Completed, 9 + n)).collect();
-    plugins.push(plugin("stamp", 0, Outcome::NoHook, 0));
+    let mut plugins: Vec<_> = (0..4).map(|n| plugin("audit", n, StopOutcome::Completed, 9 + n)).collect();
+    plugins.push(plugin("stamp", 0, StopOutcome::NoHook, 0));
     plugins.push(stubborn());
     check(
         &usual(plugins.clone()),
@@ -133,17 +135,17 @@ hint: raise `shutdown` under [plugin.limits], or have the plugin watch its deadl
 fn every_way_to_fail_is_spelled_out() {
     let failed = PluginReport {
         error: Some("queue is full\nof\u{1b}[31m it".to_owned()),
-        ..plugin("audit", 1, Outcome::Failed, 80)
+        ..plugin("audit", 1, StopOutcome::Failed, 80)
     };
     let trapped =
-        PluginReport { error: Some("wasm `unreachable`".to_owned()), ..plugin("pool", 0, Outcome::Trapped, 3) };
+        PluginReport { error: Some("wasm `unreachable`".to_owned()), ..plugin("pool", 0, StopOutcome::Trapped, 3) };
     let mut report = usual(vec![
-        plugin("audit", 0, Outcome::Completed, 10),
+        plugin("audit", 0, StopOutcome::Completed, 10),
         failed,
         trapped.clone(),
         PluginReport { instance: 1, ..trapped },
         stubborn(),
-        plugin("a-plugin-with-a-name-that-goes-on-and-on", 0, Outcome::Abandoned, 1_500),
+        plugin("a-plugin-with-a-name-that-goes-on-and-on", 0, StopOutcome::Abandoned, 1_500),
     ]);
     report.requests.cut = 2;
     report.exit_code = 143;
@@ -270,7 +272,7 @@ mod any_report {
 
         #[test]
         fn keeps_to_the_width_if_it_can(took_ms in 0u64..2_003, width in 70usize..=140) {
-            let plugins = vec![plugin("audit", 0, Outcome::Completed, took_ms), plugin("stamp", 10, Outcome::NoHook, 0)];
+            let plugins = vec![plugin("audit", 0, StopOutcome::Completed, took_ms), plugin("stamp", 10, StopOutcome::NoHook, 0)];
             let shown = anstream::adapter::strip_str(&draw(&usual(plugins), width)).to_string();
             for line in shown.lines() {
                 prop_assert!(line.chars().count() <= width, "{line}");
