@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::{BodyVerdict, EndCause, Limits, Plugin, Unavailable, Verdict};
+use tidegate_runtime::{BodyVerdict, EndCause, Hook, Limits, Plugin, Unavailable, Verdict};
 use tidegate_tests::plugins::{Fixture, answered, exchange, misbehave, runtime};
 
 /// A hostile plugin that is told by each request how to misbehave.
@@ -47,6 +47,16 @@ async fn a_guest_that_waits_ends_for_its_wall_time() {
     }
     // A guest that spins with much CPU time left is stopped by the same limit.
     ends(&plugin, "spin", |cause| matches!(cause, EndCause::Wall { .. })).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_counts_with_the_time_it_took() {
+    let plugin = hostile(Limits { wall: Duration::from_millis(30), ..generous() }).await;
+    misbehave(&plugin, "sleep").await.expect_err("cut");
+    let stats = plugin.stats();
+    let hook = stats.hooks.iter().find(|hook| hook.hook == Hook::OnRequest).expect("it has the hook");
+    assert!(hook.wall >= Duration::from_millis(30), "{:?}", hook.wall);
+    assert!(hook.cpu < Duration::from_millis(30), "a sleep is no CPU time: {:?}", hook.cpu);
 }
 
 #[tokio::test]

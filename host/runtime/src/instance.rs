@@ -181,7 +181,7 @@ impl Instance {
 
     /// When the last call ended.
     pub(crate) fn ended(&self) -> Moment {
-        self.meter.paused()
+        self.meter.ended_at()
     }
 
     pub(crate) fn has(&self, hook: Hook) -> bool {
@@ -214,7 +214,7 @@ impl Within<'_> {
         // Both are made when the call first waits: most calls never do, and pay nothing.
         let mut alarm = None;
         let mut over = pin!(None);
-        std::future::poll_fn(|cx| {
+        let output = std::future::poll_fn(|cx| {
             if alarm.is_some() {
                 if clock.now() >= deadline.min(halt.at()) {
                     return Poll::Ready(Err(Cut::Deadline));
@@ -239,7 +239,12 @@ impl Within<'_> {
             }
             Poll::Ready(Err(if halt.abandoned() { Cut::Abandoned } else { Cut::Deadline }))
         })
-        .await
+        .await;
+        if output.is_err() {
+            // It was not its last poll that ended it.
+            meter.cut(clock.now());
+        }
+        output
     }
 }
 

@@ -70,8 +70,8 @@ pub(crate) struct Meter {
     /// When this poll began: on the monotonic clock for the first one, on the thread's CPU clock for others.
     polled: AtomicU64,
     is_first: AtomicBool,
-    /// When the last poll returned.
-    paused: AtomicU64,
+    /// When the last poll returned, or the call was given up.
+    ended_at: AtomicU64,
     ended: AtomicU8,
 }
 
@@ -87,7 +87,7 @@ impl Meter {
             used: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             is_first: AtomicBool::new(true),
-            paused: AtomicU64::new(0),
+            ended_at: AtomicU64::new(0),
             ended: AtomicU8::new(0),
         }
     }
@@ -112,12 +112,17 @@ impl Meter {
     /// A poll has returned, at `now`.
     pub(crate) fn pause(&self, now: Moment) {
         set(&self.used, get(&self.used).saturating_add(self.stretch(now)));
-        set(&self.paused, now.as_nanos());
+        set(&self.ended_at, now.as_nanos());
     }
 
-    /// When the last poll returned.
-    pub(crate) fn paused(&self) -> Moment {
-        Moment::from_nanos(get(&self.paused))
+    /// The call is given up, at `now`.
+    pub(crate) fn cut(&self, now: Moment) {
+        set(&self.ended_at, now.as_nanos());
+    }
+
+    /// When the call ended, if it has.
+    pub(crate) fn ended_at(&self) -> Moment {
+        Moment::from_nanos(get(&self.ended_at))
     }
 
     /// CPU time of this poll so far, in nanoseconds.
