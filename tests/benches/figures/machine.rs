@@ -13,9 +13,14 @@ pub(crate) fn description() -> String {
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_matches([' ', '\t', ':']);
     let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
-    format!("{} cores, {model}, Linux {}, load average {load} at the start", cores(), kernel.trim())
+    format!("{} cores, {model}, Linux {}, load average {} at the start", cores(), kernel.trim(), load())
+}
+
+/// How many threads wanted a core, on average over the last minute: a suite that leaves more than its own threads
+/// was not alone.
+pub(crate) fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or("?").to_owned()
 }
 
 /// Cores this process may use.

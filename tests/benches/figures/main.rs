@@ -13,7 +13,7 @@ mod stops;
 mod table;
 mod throughput;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 /// How long to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,12 @@ fn main() -> Result<()> {
         wanted.extend(SUITES);
     }
     table::say(&machine::description())?;
-    for (_, suite) in wanted {
-        suite(effort)?;
+    for (name, suite) in wanted {
+        let before = machine::load();
+        // On a thread of its own: a suite pins itself to a core, and the next one must not inherit that.
+        let suite = std::thread::spawn(move || suite(effort));
+        suite.join().map_err(|_| anyhow!("{name} panicked"))??;
+        table::say(&format!("  load average {before} before {name}, {} after", machine::load()))?;
     }
     Ok(())
 }

@@ -1,31 +1,36 @@
 //! What a warm instance holds, and what a gateway holds that has nothing to do.
 
 use std::fs;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, SystemClock, Ticks};
-use tidegate_runtime::{Runtime, RuntimeConfig};
+use anyhow::{Result, bail, ensure};
+use tidegate_runtime::environment::{Environment, Ticks};
+use tidegate_runtime::{Plugin, Runtime, RuntimeConfig};
 use tidegate_tests::components;
 use tidegate_tests::load::{Load, Origin};
 use tidegate_tests::plugins::{Fixture, exchange};
 use tokio::task::JoinSet;
 
-use crate::Effort;
 use crate::gateway::{Gateway, Setup};
 use crate::machine::kilobytes;
 use crate::series::Series;
 use crate::table::{self, Table, met};
+use crate::{Effort, machine};
 
 const IDLE_TARGET: u64 = 100 << 20;
 
+/// Until all instances are called at once.
+const TRIES: usize = 100;
+
 pub(crate) fn run(effort: Effort) -> Result<()> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio.block_on(async {
-        per_instance(effort).await?;
-        idle(effort).await
-    })
+    // First, because a gateway that is started by a pinned thread would be pinned as well.
+    tokio.block_on(idle(effort))?;
+    machine::pin(machine::cores() - 1)?;
+    tokio.block_on(per_instance(effort))
 }
 
 /// Private and resident bytes of a process.
@@ -43,33 +48,71 @@ impl Held {
     }
 }
 
-/// A clock that advances the epoch whenever it is read, so that each call yields before its first instruction: the
-/// only way to have many calls of a plugin that never waits under way at once, each on an instance of its own.
-#[derive(Default)]
-struct Interrupting {
-    clock: SystemClock,
-    runtime: OnceLock<Runtime>,
+/// Advances the epoch without a pause, so that each call yields before it has done anything: the only way to have many
+/// calls of a plugin that never waits under way at once, each on an instance of its own.
+struct Storm {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
-impl Clock for Interrupting {
-    fn now(&self) -> Moment {
-        if let Some(runtime) = self.runtime.get() {
-            runtime.tick();
+impl Storm {
+    /// Begins on a core of its own, and returns when it blows.
+    fn over(runtime: &Runtime) -> Self {
+        let (over, blows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (runtime, stop, blowing) = (runtime.clone(), Arc::clone(&over), Arc::clone(&blows));
+        let thread = std::thread::spawn(move || {
+            // Elsewhere it would do as well, but wait longer for its turn.
+            let _ = machine::pin(0);
+            while !stop.load(Ordering::Relaxed) {
+                runtime.tick();
+                blowing.store(true, Ordering::Relaxed);
+            }
+        });
+        let storm = Self { over, thread: Some(thread) };
+        while !blows.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.clock.now()
+        storm
     }
+}
 
-    fn thread_cpu(&self) -> Duration {
-        self.clock.thread_cpu()
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
+}
 
-    fn unix(&self) -> Duration {
-        self.clock.unix()
+/// One call on each of a plugin's instances.
+async fn call_each(plugin: &Plugin, runtime: &Runtime, instances: usize) -> Result<()> {
+    // The thread may have to wait for a core at the wrong moment.
+    for _ in 0..TRIES {
+        let storm = Storm::over(runtime);
+        let mut calls = JoinSet::new();
+        for _ in 0..instances {
+            let plugin = plugin.clone();
+            calls.spawn(async move { plugin.on_request(exchange(&[])).await.1.map(drop) });
+        }
+        // The scheduler comes back here after every few tasks.
+        let mut busy = 0;
+        while busy < instances && !calls.is_empty() {
+            tokio::task::yield_now().await;
+            busy = plugin.stats().instances.busy;
+            while let Some(call) = calls.try_join_next() {
+                call??;
+            }
+        }
+        drop(storm);
+        while let Some(call) = calls.join_next().await {
+            call??;
+        }
+        if busy == instances {
+            return Ok(());
+        }
     }
-
-    fn sleep_until(&self, moment: Moment) -> Sleep {
-        self.clock.sleep_until(moment)
-    }
+    bail!("the {instances} instances could not be called all at once")
 }
 
 async fn per_instance(effort: Effort) -> Result<()> {
@@ -81,34 +124,21 @@ async fn per_instance(effort: Effort) -> Result<()> {
     ];
     for round in 0..rounds {
         table::progress(format_args!("memory: round {} of {rounds}, {many} instances of stamp", round + 1))?;
-        let clock = Arc::new(Interrupting::default());
-        let environment = Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::System };
+        let environment = Environment { ticks: Ticks::Manual, ..Environment::real(Duration::from_millis(1)) };
         let config = RuntimeConfig { instances: many + 8, memory: 32 << 20, cache: None, environment };
         let runtime = Runtime::new(config)?;
         ensure!(runtime.is_pooling(), "no pooling allocator here: these figures would be of something else");
-        ensure!(clock.runtime.set(runtime.clone()).is_ok(), "set twice");
 
         // The first instance pays for what all of them share.
         let stamp = Fixture::new(components::plugin("stamp"));
         let first = stamp.load(&runtime).await?;
         first.on_request(exchange(&[])).await.1?;
+        // The stacks of its threads are no instance's.
+        drop(Storm::over(&runtime));
         let before = Held::by("self")?;
         let plugin = Fixture { instances: many, ..stamp }.load(&runtime).await?;
         let configured = Held::by("self")?;
-        let mut calls = JoinSet::new();
-        for _ in 0..many {
-            let plugin = plugin.clone();
-            calls.spawn(async move { plugin.on_request(exchange(&[])).await.1.map(drop) });
-        }
-        let mut most = 0;
-        while !calls.is_empty() {
-            tokio::task::yield_now().await;
-            most = most.max(plugin.stats().instances.busy);
-            while let Some(call) = calls.try_join_next() {
-                call??;
-            }
-        }
-        ensure!(most == many, "only {most} of {many} instances were called");
+        call_each(&plugin, &runtime, many).await?;
         let called = Held::by("self")?;
         for ((_, private, resident), held) in figures.iter_mut().zip([configured, called]) {
             let each = |held: u64, before: u64| held.saturating_sub(before) as f64 / many as f64 / 1024.0;

@@ -44,12 +44,9 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
     if machine::cores() < 2 {
         bail!("throughput needs two cores: one for the gateway, one for its clients and its origin");
     }
-    let measured = std::thread::spawn(move || {
-        machine::pin(machine::cores() - 1)?;
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        tokio.block_on(measure(effort))
-    });
-    measured.join().map_err(|_| anyhow::anyhow!("the load generator panicked"))?
+    machine::pin(machine::cores() - 1)?;
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio.block_on(measure(effort))
 }
 
 async fn measure(effort: Effort) -> Result<()> {
