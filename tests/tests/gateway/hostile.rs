@@ -143,7 +143,7 @@ async fn every_misdeed_is_a_503_with_its_outcome_and_its_log_line_and_nobody_els
 #[tokio::test]
 async fn a_guest_that_waits_is_ended_by_its_wall_time() {
     let origin = Origin::start().await;
-    let hostile = PluginTable::hostile("h").limit("wall = '100ms'");
+    let hostile = PluginTable::hostile("h").limit("wall = '300ms'");
     let gateway = TestGateway::start(&config(&origin, hostile)).await;
     let client = gateway.client();
     for (number, how) in ["sleep", "doze=1"].into_iter().enumerate() {
