@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Wall and CPU time of `configure`, start functions included.
     pub configure: Duration,
-    /// Time spent in the guest during one call of a request or response hook.
+    /// CPU time of one call of a request or response hook: for how long it keeps a thread busy, in the guest and in the
+    /// host on its behalf. Waiting does not count.
     pub cpu: Duration,
     /// Time of the whole call, waiting for an instance and for host calls included.
     pub wall: Duration,
