@@ -112,7 +112,7 @@ pub enum EndCause {
     Cpu {
         /// The budget.
         limit: Duration,
-        /// Time measured in the guest.
+        /// CPU time measured.
         used: Duration,
     },
     /// The whole call took longer than its `wall` limit and was stopped, in the guest or in a host call.

@@ -98,7 +98,7 @@ pub struct HookStats {
     pub hook: Hook,
     /// Calls by outcome, in the order of [`CallOutcome::ALL`].
     pub calls: [u64; CallOutcome::ALL.len()],
-    /// Time spent in the guest.
+    /// CPU time.
     pub cpu: Duration,
     /// Sum of the durations of all calls.
     pub wall: Duration,

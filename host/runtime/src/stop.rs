@@ -116,7 +116,7 @@ pub struct StopRecord {
     pub budget: Duration,
     /// The time it took, on the same clock.
     pub took: Duration,
-    /// Time spent in the guest during `shutdown`.
+    /// CPU time of `shutdown`.
     pub cpu: Duration,
     /// By how much the end came after the budget; zero if it came before.
     pub overshoot: Duration,
