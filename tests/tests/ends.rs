@@ -143,7 +143,7 @@ async fn a_plugin_that_always_fails_opens_its_breaker_and_comes_back() {
         }
     }
     assert!(matches!(refused, Some(EndCause::Unavailable(Unavailable::BreakerOpen))), "{refused:?}");
-    // It opens for 80 ms, more if a probe fails; asking again and again does not keep it open.
+    // It opens for 320 ms, more if a probe fails; asking again and again does not keep it open.
     let mut tries = 0;
     while misbehave(&plugin, "forward").await.is_err() {
         tries += 1;

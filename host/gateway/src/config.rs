@@ -230,7 +230,7 @@ pub struct Plugin {
 pub enum OnFailure {
     /// Answer 503.
     Closed,
-    /// Go on as if the plugin were not there.
+    /// Go on without the plugin. Edits it made before it failed stay.
     Open,
 }
 

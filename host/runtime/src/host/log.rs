@@ -1,7 +1,8 @@
 //! `wasi:logging/logging`, and the guest's stdout and stderr: all of them become lines of the gateway's log.
 //!
 //! A line carries the plugin, the instance, the hook and the request's id. Lines are cut at [`MAX_LINE`], and a call
-//! writes at most [`MAX_LINES`]; what is over is counted and said in one line when the call ends.
+//! writes at most [`MAX_LINES`]; what is over is counted and said in one line before the next call
+//! of the instance, or when it goes.
 
 use std::collections::VecDeque;
 use std::io;
