@@ -1,7 +1,7 @@
 //! Plugins in a runtime of their own, without a gateway around them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
     CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, RequestHead,
-    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Tally, Verdict,
 };
 
 use crate::components;
@@ -21,7 +21,7 @@ use crate::components;
 #[must_use]
 pub fn runtime(instances: usize) -> Runtime {
     let environment = Environment::real(Duration::from_millis(1));
-    Runtime::new(RuntimeConfig { instances, memory: 1 << 30, cache: Some(cache()), environment })
+    Runtime::new(RuntimeConfig { slots: 2 * instances, cache: Some(cache()), environment })
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -62,7 +62,9 @@ impl Fixture {
     ///
     /// # Errors
     /// If the runtime refuses it.
-    pub async fn load(&self, runtime: &Runtime) -> Result<Plugin, LoadError> {
+    pub async fn load(&self, runtime: &Runtime) -> Result<Loaded, LoadError> {
+        let records = Records::default();
+        let heard = records.clone();
         let name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let spec = PluginSpec {
             name: name.into(),
@@ -70,8 +72,45 @@ impl Fixture {
             instances: Instances { min: self.instances, max: self.instances },
             isolation: self.isolation,
             limits: self.limits,
+            gives_up_at: None,
+            tally: Tally::default(),
+            on_stopped: Arc::new(move |record| heard.lock().push(record.clone())),
         };
-        runtime.load(spec, components::read(&self.file)).await
+        let plugin = runtime.load(spec, components::read(&self.file)).await?;
+        Ok(Loaded { plugin, records })
+    }
+}
+
+/// The records of a plugin's instances, in the order of their ends.
+#[derive(Clone, Default)]
+pub struct Records(Arc<Mutex<Vec<StopRecord>>>);
+
+impl Records {
+    fn lock(&self) -> MutexGuard<'_, Vec<StopRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Take those that there are.
+    #[must_use]
+    pub fn take(&self) -> Vec<StopRecord> {
+        std::mem::take(&mut self.lock())
+    }
+}
+
+/// A plugin, and what has become of its instances.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Of its instances that have been stopped.
+    pub records: Records,
+}
+
+impl std::ops::Deref for Loaded {
+    type Target = Plugin;
+
+    fn deref(&self) -> &Plugin {
+        &self.plugin
     }
 }
 
@@ -116,10 +155,7 @@ pub async fn misbehave(plugin: &Plugin, how: &str) -> Result<Verdict, EndCause> 
 }
 
 /// Stop a plugin and collect the records.
-pub async fn stop(plugin: &Plugin, budget: Duration) -> Vec<StopRecord> {
-    let records = Arc::new(Mutex::new(Vec::new()));
-    let collected = records.clone();
-    let push = move |record| collected.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-    plugin.stop(StopReason::Terminate, budget, push).await;
-    std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner))
+pub async fn stop(plugin: &Loaded, budget: Duration) -> Vec<StopRecord> {
+    plugin.stop(StopReason::Terminate, budget).await;
+    plugin.records.take()
 }

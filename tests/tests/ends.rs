@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tidegate_runtime::{BodyVerdict, EndCause, Hook, Limits, Plugin, Unavailable, Verdict};
-use tidegate_tests::plugins::{Fixture, answered, exchange, misbehave, runtime};
+use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, runtime};
 
 /// A hostile plugin that is told by each request how to misbehave.
-async fn hostile(limits: Limits) -> Plugin {
+async fn hostile(limits: Limits) -> Loaded {
     let config = r#"{"on_request": "from-header", "on_request_body": "from-header", "on_response": "from-header"}"#;
     let fixture = Fixture { limits, ..Fixture::hostile(config) };
     fixture.load(&runtime(8)).await.expect("loads")

@@ -58,7 +58,7 @@ fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let clock = Arc::new(StillClock::default());
     let environment =
         Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
-    let config = RuntimeConfig { instances: 4, memory: 64 << 20, cache: None, environment };
+    let config = RuntimeConfig { slots: 8, cache: None, environment };
     (Runtime::new(config).expect("the engine starts"), clock)
 }
 

@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::proxy::Proxy;
 use crate::server::{BindError, Server, Serving};
 use crate::stop::ledger::{Ledger, Overdrawn};
+use crate::stop::log::StopLog;
 use crate::stop::phase::{Phase, PhaseOwner};
 use crate::telemetry::{AccessLogGuard, Telemetry};
 
@@ -20,6 +21,7 @@ pub struct Gateway {
     pub(crate) shutdown: config::Shutdown,
     pub(crate) runtime: Runtime,
     pub(crate) plugins: Vec<Plugin>,
+    pub(crate) stops: Arc<StopLog>,
     pub(crate) serving: Serving,
     pub(crate) admin: AdminServing,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -63,10 +65,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
-    pub fn start(config: &Config, runtime: Runtime, plugins: Vec<Plugin>) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        runtime: Runtime,
+        plugins: Vec<Plugin>,
+        stops: Arc<StopLog>,
+    ) -> Result<Self, StartError> {
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
-        let (telemetry, access_log) = Telemetry::start(config, &plugins, phase.view());
+        let (telemetry, access_log) = Telemetry::start(config, &plugins, Arc::clone(&stops), phase.view());
         let proxy = Proxy::new(config, &plugins, Arc::clone(&telemetry), phase.view());
         let server = Server::bind(&config.server, proxy, phase.view())?;
         let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view())?;
@@ -79,6 +86,7 @@ impl Gateway {
             shutdown: config.shutdown,
             runtime,
             plugins,
+            stops,
             serving,
             admin,
             telemetry,

@@ -8,30 +8,26 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{Limits, LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, RuntimeConfig};
+use tidegate_runtime::{LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, RuntimeConfig, StopObserver, Tally};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::config::{self, Config};
+use crate::stop::log::StopLog;
 
 /// How often running guests are looked at. A stop ends within its budget and one tick.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Instances beyond those of the configuration: replacements that come up while their predecessors still go.
-const SPARE_INSTANCES: usize = 8;
-
-/// The runtime that the plugins of this configuration need: twice their instances, since a replacement may live beside
-/// the instance it replaces.
+/// The runtime that the plugins of this configuration need, and once more as much for a reload.
 #[must_use]
 pub fn runtime_config(config: &Config) -> RuntimeConfig {
-    let instances: usize = config.plugins.iter().map(|plugin| plugin.instances.max).sum();
-    let memory = config.plugins.iter().map(|plugin| plugin.limits.memory).max();
-    RuntimeConfig {
-        instances: instances * 2 + SPARE_INSTANCES,
-        memory: memory.unwrap_or(Limits::default().memory),
-        cache: config.cache.clone(),
-        environment: Environment::real(TICK),
-    }
+    let slots = slots(config);
+    RuntimeConfig { slots: slots * 2, cache: config.cache.clone(), environment: Environment::real(TICK) }
+}
+
+/// What the plugins of this configuration reserve together.
+fn slots(config: &Config) -> usize {
+    config.plugins.iter().map(|plugin| Runtime::slots(plugin.instances)).sum()
 }
 
 /// A plugin that cannot be loaded.
@@ -107,14 +103,16 @@ pub struct Loaded<'p> {
 pub async fn load_all(
     config: &Config,
     runtime: &Runtime,
+    stops: &Arc<StopLog>,
     mut progress: impl FnMut(Loaded<'_>),
 ) -> Result<Vec<Plugin>, Vec<PluginProblem>> {
     let began = Instant::now();
     let mut loading = JoinSet::new();
     for (number, plugin) in config.plugins.iter().enumerate() {
         let (plugin, runtime) = (plugin.clone(), runtime.clone());
+        let on_stopped = stops.observer(1);
         let span = tracing::info_span!("load", plugin = %plugin.name);
-        loading.spawn(async move { (number, load(&plugin, &runtime).await) }.instrument(span));
+        loading.spawn(async move { (number, load(&plugin, &runtime, on_stopped).await) }.instrument(span));
     }
     let mut results = Vec::with_capacity(config.plugins.len());
     while let Some(joined) = loading.join_next().await {
@@ -140,7 +138,7 @@ pub async fn load_all(
     if problems.is_empty() { Ok(plugins) } else { Err(problems) }
 }
 
-async fn load(plugin: &config::Plugin, runtime: &Runtime) -> Result<Plugin, PluginError> {
+async fn load(plugin: &config::Plugin, runtime: &Runtime, on_stopped: StopObserver) -> Result<Plugin, PluginError> {
     let (path, sha256) = (plugin.path.clone(), plugin.sha256.clone());
     let reading = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, PluginError> {
         let component = read_component(&path)?;
@@ -159,6 +157,9 @@ async fn load(plugin: &config::Plugin, runtime: &Runtime) -> Result<Plugin, Plug
         instances: plugin.instances,
         isolation: plugin.isolation,
         limits: plugin.limits,
+        gives_up_at: None,
+        tally: Tally::default(),
+        on_stopped,
     };
     Ok(runtime.load(spec, component).await?)
 }
@@ -193,7 +194,7 @@ mod tests {
         let source = format!("cache = false\n{SMALLEST}{tables}");
         let config = Config::parse(&source, &folder.path().join("tidegate.toml")).expect("the text is fine");
         let runtime = Runtime::new(runtime_config(&config)).expect("the engine starts");
-        let problems = load_all(&config, &runtime, |_| {}).await.err().unwrap_or_default();
+        let problems = load_all(&config, &runtime, &Arc::default(), |_| {}).await.err().unwrap_or_default();
         let shown = |text: String| text.replace(&folder.path().display().to_string(), "FOLDER");
         problems.into_iter().map(|problem| (shown(problem.to_string()), problem.hint())).collect()
     }
@@ -227,16 +228,15 @@ mod tests {
     fn the_runtime_is_sized_for_the_plugins() {
         let sized = |tables: &str| {
             let config = Config::parse(&format!("{SMALLEST}{tables}"), Path::new("x")).expect("the text is fine");
-            let runtime = runtime_config(&config);
-            (runtime.instances, runtime.memory)
+            runtime_config(&config).slots
         };
-        assert_eq!(sized(""), (SPARE_INSTANCES, 32 << 20));
+        assert_eq!(sized(""), 0);
         assert_eq!(
             sized(
                 "[[plugin]]\nname = \"a\"\npath = \"a\"\ninstances = 3\nlimits.memory = \"64MiB\"\n\
                  [[plugin]]\nname = \"b\"\npath = \"b\"\ninstances = { min = 1, max = 2 }\n"
             ),
-            (10 + SPARE_INSTANCES, 64 << 20)
+            20
         );
     }
 }

@@ -1,6 +1,8 @@
-//! The stop protocol: phases, the ledger that splits the grace period, the protocol itself, and the report.
+//! The stop protocol: phases, the ledger that splits the grace period, the protocol itself, the log of stopped instances,
+//! and the report.
 
 pub mod ledger;
+pub mod log;
 pub mod phase;
 mod protocol;
 pub mod report;

@@ -12,6 +12,7 @@ use self::access::AccessLog;
 pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
 use crate::config::Config;
+use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
 
 /// Counters and logs, shared by everything that serves.
@@ -27,10 +28,15 @@ impl Telemetry {
     /// `plugins` are those of the configuration, in its order. The guard writes out what is left of the access log
     /// when it is dropped; drop it last.
     #[must_use]
-    pub fn start(config: &Config, plugins: &[Plugin], phase: PhaseView) -> (Arc<Self>, AccessLogGuard) {
+    pub fn start(
+        config: &Config,
+        plugins: &[Plugin],
+        stops: Arc<StopLog>,
+        phase: PhaseView,
+    ) -> (Arc<Self>, AccessLogGuard) {
         let (access, guard) = AccessLog::start(&config.log);
         let dropped = access.as_ref().map(AccessLog::dropped);
-        (Arc::new(Self { metrics: Metrics::new(config, plugins, phase, dropped), access }), guard)
+        (Arc::new(Self { metrics: Metrics::new(config, plugins, stops, phase, dropped), access }), guard)
     }
 
     /// All metrics, in the OpenMetrics text format.

@@ -1,6 +1,20 @@
-//! The wasmtime engine: one for all plugins, with the switches that the stop guarantee and the sandbox rest on.
+//! wasmtime engines, with the switches that the stop guarantee and the sandbox rest on, and their slots for instances.
+//!
+//! An engine has a fixed number of slots. A plugin reserves those it may need when it is loaded and keeps them until
+//! nothing of it is left, so an instance always finds one. A reload that needs more than are free gets a further engine;
+//! the older one ends, its ticker with it, when the last plugin on it is gone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::environment::Ticks;
+use crate::host::{self, Guest};
+use crate::runtime::StartError;
+use crate::ticker::Ticker;
 
 /// Core instances, memories and stacks per component. Toolchains add shim modules to the one the author wrote.
 const CORE_INSTANCES: u32 = 4;
@@ -21,10 +35,93 @@ pub(crate) enum Allocator {
     OnDemand,
 }
 
-/// Make the engine for `instances` component instances with memories of at most `memory` bytes.
-pub(crate) fn engine(instances: usize, memory: usize) -> wasmtime::Result<(Engine, Allocator)> {
+/// The largest memory of a slot: all that 32 bits can address. The address space is reserved in any case (it is what
+/// makes bounds checks unnecessary); how much of it a plugin may use is its own limit.
+const SLOT_MEMORY: usize = 4 << 30;
+
+/// An engine and its slots.
+pub(crate) struct Space {
+    engine: Engine,
+    allocator: Allocator,
+    linker: Linker<Guest>,
+    /// Nothing stops a guest without it: it lives as long as any plugin on this engine does.
+    _ticker: Option<Ticker>,
+    slots: usize,
+    reserved: AtomicUsize,
+}
+
+/// Slots of an engine that belong to one plugin until this is dropped.
+pub(crate) struct Reservation {
+    space: Arc<Space>,
+    slots: usize,
+}
+
+impl Space {
+    /// An engine with so many slots, and its ticker.
+    pub(crate) fn new(slots: usize, ticks: Ticks) -> Result<Arc<Self>, StartError> {
+        let failed = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
+        let (engine, allocator) = engine(slots).map_err(failed)?;
+        let linker = host::linker(&engine).map_err(failed)?;
+        let ticker = match ticks {
+            Ticks::Every(period) => Some(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?),
+            Ticks::Manual => None,
+        };
+        Ok(Arc::new(Self { engine, allocator, linker, _ticker: ticker, slots, reserved: AtomicUsize::new(0) }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn allocator(&self) -> Allocator {
+        self.allocator
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<Guest> {
+        &self.linker
+    }
+
+    /// Slots that nobody has reserved. Without a pool there is no end of them.
+    pub(crate) fn free(&self) -> usize {
+        match self.allocator {
+            Allocator::Pooling => self.slots.saturating_sub(self.reserved.load(Ordering::Relaxed)),
+            Allocator::OnDemand => usize::MAX,
+        }
+    }
+
+    /// Reserve slots, if so many are free.
+    pub(crate) fn reserve(self: &Arc<Self>, slots: usize) -> Option<Reservation> {
+        let most = if self.allocator == Allocator::Pooling { self.slots } else { usize::MAX };
+        let fits = |reserved: usize| reserved.checked_add(slots).filter(|sum| *sum <= most);
+        self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Reservation { space: Arc::clone(self), slots })
+    }
+}
+
+impl Reservation {
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.space.reserved.fetch_sub(self.slots, Ordering::Relaxed);
+    }
+}
+
+/// The length of a tick by the clock.
+pub(crate) fn tick(ticks: Ticks) -> Duration {
+    match ticks {
+        Ticks::Every(period) => period,
+        Ticks::Manual => Duration::from_millis(1),
+    }
+}
+
+/// Make the engine for `instances` component instances.
+fn engine(instances: usize) -> wasmtime::Result<(Engine, Allocator)> {
     let mut config = base();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, Allocator::Pooling)),
         Err(error) => {
@@ -53,7 +150,7 @@ fn base() -> Config {
     config
 }
 
-fn pool(instances: usize, memory: usize) -> PoolingAllocationConfig {
+fn pool(instances: usize) -> PoolingAllocationConfig {
     let instances = u32::try_from(instances).unwrap_or(u32::MAX / CORE_INSTANCES).max(1);
     let core = instances.saturating_mul(CORE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
@@ -66,7 +163,7 @@ fn pool(instances: usize, memory: usize) -> PoolingAllocationConfig {
         .total_stacks(instances.saturating_mul(2))
         .total_gc_heaps(0)
         .max_core_instances_per_component(64)
-        .max_memory_size(memory)
+        .max_memory_size(SLOT_MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)
         .async_stack_keep_resident(64 << 10);

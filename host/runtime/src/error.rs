@@ -60,6 +60,9 @@ pub enum LoadError {
     /// A config for a plugin that has no hook to take it.
     #[error("has a config, but the component exports no `configure`")]
     NoConfigure,
+    /// There is no room for its instances, and no further engine could be started.
+    #[error("{0}")]
+    Engine(String),
     /// The compiler gave up, or took too long.
     #[error("could not be compiled: {0}")]
     Compile(String),
@@ -86,7 +89,7 @@ impl LoadError {
             Self::WrongSignature { .. } => Some("build the plugin from the WIT files of this version".into()),
             Self::NotGranted { advice, .. } => Some(advice.clone()),
             Self::NoConfigure => Some("remove `[plugin.config]`, or export `configure` from the plugin".into()),
-            Self::TooLarge { .. } | Self::Imports(_) | Self::Configure(_) | Self::Compile(_) => None,
+            Self::TooLarge { .. } | Self::Imports(_) | Self::Configure(_) | Self::Compile(_) | Self::Engine(_) => None,
         }
     }
 }

@@ -16,6 +16,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::contract::Hook;
+use crate::engine::Reservation;
 use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
@@ -24,7 +25,6 @@ use crate::host::{Guest, GuestLog, LifecycleView};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
 use crate::text;
-use crate::ticker::Ticker;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
 const MAX_HANDLES: usize = 10_000;
@@ -36,6 +36,7 @@ const HOSTCALL_SLACK: usize = 4 << 20;
 const MAX_ERROR_TEXT: usize = 8 << 10;
 
 /// Everything it takes to make an instance of a plugin.
+#[derive(Clone)]
 pub(crate) struct Template {
     pub(crate) name: Arc<str>,
     pub(crate) pre: InstancePre<Guest>,
@@ -44,8 +45,8 @@ pub(crate) struct Template {
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
-    /// Nothing stops a guest without it: it lives as long as any plugin does.
-    pub(crate) _ticker: Option<Arc<Ticker>>,
+    /// Where its instances have their place.
+    pub(crate) _slots: Arc<Reservation>,
     pub(crate) lifecycle: LifecycleView,
     pub(crate) halt: Arc<Halt>,
     /// Counts the stores of this plugin that exist: each holds a clone.

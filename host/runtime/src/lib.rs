@@ -43,6 +43,7 @@ pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, Upst
 pub use inspect::{Import, Inspection};
 pub use limits::{Instances, Isolation, Limits};
 pub use plugin::{Plugin, PluginSpec};
+pub use pool::Health;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError};
-pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats};
-pub use stop::{Phase, StopOutcome, StopReason, StopRecord};
+pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats, Tally};
+pub use stop::{Phase, StopObserver, StopOutcome, StopReason, StopRecord};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wasmtime::UpdateDeadline;
 
@@ -30,6 +31,8 @@ pub(crate) enum Ended {
 /// When the calls of a plugin end whatever their own budgets say: at the deadline of its stop, or at once.
 pub(crate) struct Halt {
     at: AtomicU64,
+    /// Told when that moment moves.
+    moved: Notify,
     abandon: CancellationToken,
     /// Cancelled at that deadline, and when everything is abandoned: wakes calls that wait.
     pub(crate) over: CancellationToken,
@@ -38,7 +41,8 @@ pub(crate) struct Halt {
 impl Halt {
     /// `abandon` is cancelled when everything has to end at once.
     pub(crate) fn new(abandon: CancellationToken) -> Self {
-        Self { at: AtomicU64::new(Moment::NEVER.as_nanos()), over: abandon.child_token(), abandon }
+        let (at, moved) = (AtomicU64::new(Moment::NEVER.as_nanos()), Notify::new());
+        Self { at, moved, over: abandon.child_token(), abandon }
     }
 
     /// Whether everything has to end at once.
@@ -51,8 +55,21 @@ impl Halt {
         Moment::from_nanos(self.at.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set(&self, at: Moment) {
-        self.at.store(at.as_nanos(), Ordering::Relaxed);
+    /// Every call has to be over at this moment, if not earlier already.
+    pub(crate) fn no_later_than(&self, at: Moment) {
+        if at.as_nanos() < self.at.fetch_min(at.as_nanos(), Ordering::Relaxed) {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Wait until the moment has moved since the last wait. For one who waits.
+    pub(crate) async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// The same for another life of the plugin, which nothing has stopped yet.
+    pub(crate) fn fresh(&self) -> Self {
+        Self::new(self.abandon.clone())
     }
 }
 

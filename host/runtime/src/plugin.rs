@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -23,11 +25,13 @@ use crate::exchange::{BodyVerdict, Exchange, Verdict};
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
 use crate::instance::{Instance, Template};
 use crate::limits::{Instances, Isolation, Limits};
-use crate::pool::{Acquired, Pool, Size, Start};
-use crate::stats::{CallOutcome, Counters, PluginStats};
+use crate::meter::Halt;
+use crate::pool::{Acquired, Health, Pool, Size, Start};
+use crate::stats::{CallOutcome, PluginStats, Tally};
+use crate::stop::StopObserver;
 
 /// What to load, and under which limits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PluginSpec {
     /// The name in the config, log, metrics and report.
     pub name: Arc<str>,
@@ -39,6 +43,12 @@ pub struct PluginSpec {
     pub isolation: Isolation,
     /// Its budgets.
     pub limits: Limits,
+    /// Faults in a row that make it [`Health::GivenUp`]; `None` for never.
+    pub gives_up_at: Option<u32>,
+    /// Where its calls are counted.
+    pub tally: Tally,
+    /// Hears of each of its instances that is stopped.
+    pub on_stopped: StopObserver,
 }
 
 /// A loaded plugin. Cheap to clone; all clones are the same plugin.
@@ -50,10 +60,11 @@ pub struct Plugin {
 struct Inner {
     template: Template,
     digest: Arc<str>,
-    isolation: Isolation,
+    spec: PluginSpec,
     hooks: Hooks,
     pool: Arc<Pool<Slot>>,
-    counters: Counters,
+    /// Cancelled when every instance has been stopped.
+    stopped: CancellationToken,
     /// Replacements, and calls whose caller went away.
     tasks: TaskTracker,
 }
@@ -69,21 +80,22 @@ impl Plugin {
     pub(crate) async fn start(
         template: Template,
         digest: Arc<str>,
-        instances: Instances,
-        isolation: Isolation,
+        spec: PluginSpec,
         tasks: TaskTracker,
     ) -> Result<Self, CallError> {
         let hooks = template.exports.hooks();
+        spec.tally.exports(hooks);
+        let (instances, isolation) = (spec.instances, spec.isolation);
         let size = Size { min: instances.min, max: instances.max.max(instances.min), queue: template.limits.queue };
         // An empty slot costs nothing: all of them are there from the start.
         let size = if isolation == Isolation::Fresh { Size { min: size.max, ..size } } else { size };
         let inner = Arc::new(Inner {
             template,
             digest,
-            isolation,
             hooks,
-            pool: Pool::new(size),
-            counters: Counters::default(),
+            pool: Pool::new(size, spec.gives_up_at),
+            spec,
+            stopped: CancellationToken::new(),
             tasks,
         });
         if isolation == Isolation::Fresh {
@@ -97,6 +109,28 @@ impl Plugin {
             }
         }
         Ok(Self { inner })
+    }
+
+    /// Another life of a plugin: new instances of the same component under the same name, config and limits. The old
+    /// ones are none of its business; a plugin that has been stopped stays stopped.
+    ///
+    /// # Errors
+    /// When the first instance cannot be made, or its `configure` does not end well.
+    pub async fn revive(&self, on_stopped: StopObserver) -> Result<Self, CallError> {
+        let Inner { template, digest, spec, tasks, .. } = &*self.inner;
+        let template = Template {
+            lifecycle: template.lifecycle.fresh(),
+            halt: Arc::new(Halt::fresh(&template.halt)),
+            stores: Arc::new(()),
+            ..template.clone()
+        };
+        Self::start(template, digest.clone(), PluginSpec { on_stopped, ..spec.clone() }, tasks.clone()).await
+    }
+
+    /// How it does, and every change of that.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.inner.pool.health()
     }
 
     /// Its name in the config.
@@ -166,7 +200,7 @@ impl Plugin {
     /// Numbers of the instances that live now.
     #[must_use]
     pub fn instances(&self) -> Vec<u64> {
-        match self.inner.isolation {
+        match self.inner.spec.isolation {
             Isolation::Warm => self.inner.pool.live(),
             Isolation::Fresh => Vec::new(),
         }
@@ -176,14 +210,13 @@ impl Plugin {
     #[must_use]
     pub fn stats(&self) -> PluginStats {
         let inner = &self.inner;
-        let (retired, breaker_open) = inner.pool.health(inner.clock().now());
         PluginStats {
-            hooks: inner.hooks.iter().map(|hook| inner.counters.snapshot(hook)).collect(),
+            hooks: inner.spec.tally.hooks(),
             instances: inner.pool.counts(),
             // The template holds one itself.
             stores_live: Arc::strong_count(&inner.template.stores).saturating_sub(1) as u64,
-            retired,
-            breaker_open,
+            retired: inner.spec.tally.retired(),
+            breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
     }
 
@@ -194,7 +227,7 @@ impl Plugin {
         let (slot, ready) = match inner.acquire(began, deadline).await {
             Ok(acquired) => acquired,
             Err(cause) => {
-                inner.counters.record(C::HOOK, (&cause).into(), Duration::ZERO, inner.clock().now().since(began));
+                inner.spec.tally.record(C::HOOK, (&cause).into(), Duration::ZERO, inner.clock().now().since(began));
                 return (exchange, Err(inner.error(C::HOOK, cause)));
             }
         };
@@ -221,12 +254,12 @@ impl Inner {
             Ok(instance) => (CallOutcome::Ok, instance.cpu()),
             Err(cause) => (cause.into(), Duration::ZERO),
         };
-        self.counters.record(Hook::Configure, outcome, cpu, self.clock().now().since(began));
+        self.spec.tally.record(Hook::Configure, outcome, cpu, self.clock().now().since(began));
         made
     }
 
     async fn slot(&self, number: u64) -> Result<Slot, EndCause> {
-        let instance = match self.isolation {
+        let instance = match self.spec.isolation {
             Isolation::Warm => Some(self.instantiate(number, Moment::NEVER).await?),
             Isolation::Fresh => None,
         };
@@ -334,7 +367,7 @@ impl Lease {
             }
             _ => self.release(warm.then_some(instance)),
         }
-        inner.counters.record(C::HOOK, outcome, cpu, ended.since(times.began));
+        inner.spec.tally.record(C::HOOK, outcome, cpu, ended.since(times.began));
         (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
     }
 
@@ -355,6 +388,7 @@ impl Lease {
                 cause = cause.as_str(),
                 "instance retired"
             );
+            self.inner.spec.tally.retire();
             let fault = !matches!(cause, EndCause::Abandoned);
             self.inner.pool.retire(slot.number, cause.clone(), fault, self.inner.clock().now());
             self.inner.start_wanted();

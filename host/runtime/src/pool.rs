@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
@@ -38,10 +38,22 @@ struct State<T> {
     starting: usize,
     waiters: VecDeque<oneshot::Sender<Grant<T>>>,
     breaker: Breaker,
-    retired: u64,
+    /// Tells whoever watches over the plugin what the breaker says.
+    health: watch::Sender<Health>,
     next_number: u64,
     /// Set when the pool is closed: instances that are out go here instead of back.
     closed: Option<mpsc::UnboundedSender<Back<T>>>,
+}
+
+/// How a plugin does, as the faults of its calls and starts in a row have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// It serves.
+    Good,
+    /// The breaker has opened, and no call has ended well since.
+    Tripped,
+    /// It has gone on failing until its [`crate::PluginSpec::gives_up_at`]: trying again is for somebody to decide.
+    GivenUp,
 }
 
 /// What a waiter gets.
@@ -87,7 +99,8 @@ pub(crate) struct Closed<T> {
 }
 
 impl<T> Pool<T> {
-    pub(crate) fn new(size: Size) -> Arc<Self> {
+    /// `gives_up_at` is the number of faults in a row that make it [`Health::GivenUp`].
+    pub(crate) fn new(size: Size, gives_up_at: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 size,
@@ -95,8 +108,8 @@ impl<T> Pool<T> {
                 live: BTreeSet::new(),
                 starting: 0,
                 waiters: VecDeque::new(),
-                breaker: Breaker::default(),
-                retired: 0,
+                breaker: Breaker::new(gives_up_at),
+                health: watch::Sender::new(Health::Good),
                 next_number: 0,
                 closed: None,
             }),
@@ -174,7 +187,7 @@ impl<T> Pool<T> {
     /// A call went well, and its instance is free again. Tells whether `wants_start` should be asked.
     pub(crate) fn release(&self, instance: T) -> bool {
         let mut state = self.state();
-        state.breaker.success();
+        state.success();
         state.hand_out(instance);
         state.live.len() + state.starting < state.size.min
     }
@@ -183,7 +196,6 @@ impl<T> Pool<T> {
     pub(crate) fn retire(&self, number: u64, cause: EndCause, fault: bool, now: Moment) {
         let mut state = self.state();
         state.live.remove(&number);
-        state.retired += 1;
         if fault {
             state.fault(now);
         }
@@ -221,10 +233,14 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Instances that were retired, and whether the breaker is open.
-    pub(crate) fn health(&self, now: Moment) -> (u64, bool) {
-        let state = self.state();
-        (state.retired, state.breaker.is_open(now))
+    /// Whether the breaker is open.
+    pub(crate) fn breaker_is_open(&self, now: Moment) -> bool {
+        self.state().breaker.is_open(now)
+    }
+
+    /// How the plugin does, and every change of that.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.state().health.subscribe()
     }
 
     /// What a caller is told who waited in vain.
@@ -257,9 +273,22 @@ impl<T> State<T> {
 
     fn fault(&mut self, now: Moment) {
         self.breaker.fault(now);
+        self.tell_health();
         if self.breaker.is_open(now) {
             self.refuse_waiters(Unavailable::BreakerOpen);
         }
+    }
+
+    fn success(&mut self) {
+        // The way of every call that ends well: nothing to tell unless something was wrong.
+        if self.breaker.success() {
+            self.tell_health();
+        }
+    }
+
+    fn tell_health(&self) {
+        let now = self.breaker.health();
+        self.health.send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 
     fn refuse_waiters(&mut self, why: Unavailable) {

@@ -1,29 +1,28 @@
-//! The engine and what is shared by all plugins: from bytes to a [`Plugin`].
+//! The engines and what is shared by all plugins: from bytes to a [`Plugin`].
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use crate::cache::Cache;
 use crate::check;
 use crate::contract::Hook;
-use crate::engine::{self, Allocator};
-use crate::environment::{Environment, Ticks};
+use crate::engine::{self, Allocator, Reservation, Space};
+use crate::environment::Environment;
 use crate::error::LoadError;
-use crate::host::{self, Guest, LifecycleView};
+use crate::host::LifecycleView;
 use crate::inspect::{self, Inspection};
 use crate::instance::Template;
+use crate::limits::Instances;
 use crate::meter::Halt;
 use crate::plugin::{Plugin, PluginSpec};
 use crate::stop::Phase;
-use crate::ticker::Ticker;
 
 /// The largest component that is compiled, bytes. Python components have some 18 MB.
 pub const MAX_COMPONENT: usize = 64 << 20;
@@ -34,10 +33,9 @@ const COMPILE_LIMIT: Duration = Duration::from_secs(120);
 /// How to set up a [`Runtime`].
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
-    /// Instances of all plugins together that may live at a time, replacements included.
-    pub instances: usize,
-    /// The largest `memory` limit of any plugin, bytes.
-    pub memory: usize,
+    /// Slots for instances to begin with: [`Runtime::slots`] of every plugin, and as much again for a reload. Loading
+    /// plugins that need more adds a further engine.
+    pub slots: usize,
     /// Where compiled components are kept between runs; `None` compiles anew each time.
     pub cache: Option<PathBuf>,
     /// Time and randomness.
@@ -55,23 +53,20 @@ pub enum StartError {
     Ticker(#[source] std::io::Error),
 }
 
-/// The engine and what all plugins share. Cheap to clone; plugins keep alive what they need of it.
+/// The engines and what all plugins share. Cheap to clone; plugins keep alive what they need of it.
 #[derive(Clone)]
 pub struct Runtime {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    engine: Engine,
-    allocator: Allocator,
-    linker: Linker<Guest>,
+    /// The newest engine. Older ones live as long as plugins on them do.
+    space: Mutex<Arc<Space>>,
     cache: Option<Cache>,
     environment: Environment,
-    tick: Duration,
     phase: Arc<AtomicU8>,
     abandon: CancellationToken,
     tasks: TaskTracker,
-    ticker: Option<Arc<Ticker>>,
 }
 
 impl Runtime {
@@ -80,33 +75,54 @@ impl Runtime {
     /// # Errors
     /// When the machine has neither the address space for the pooling allocator nor enough for plain allocation.
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let failed = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
-        let (engine, allocator) = engine::engine(config.instances, config.memory).map_err(failed)?;
-        let linker = host::linker(&engine).map_err(failed)?;
+        let space = Space::new(config.slots, config.environment.ticks)?;
         let cache = config.cache.and_then(|folder| {
             let warn = |error: &std::io::Error| tracing::warn!(%error, folder = %folder.display(), "no compile cache");
-            Cache::open(&folder, &engine).inspect_err(warn).ok()
+            Cache::open(&folder, space.engine()).inspect_err(warn).ok()
         });
-        let (ticker, tick) = match config.environment.ticks {
-            Ticks::Every(period) => {
-                (Some(Arc::new(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?)), period)
-            }
-            Ticks::Manual => (None, Duration::from_millis(1)),
-        };
         Ok(Self {
             shared: Arc::new(Shared {
-                engine,
-                allocator,
-                linker,
+                space: Mutex::new(space),
                 cache,
                 environment: config.environment,
-                tick,
                 phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
                 abandon: CancellationToken::new(),
                 tasks: TaskTracker::new(),
-                ticker,
             }),
         })
+    }
+
+    /// Slots that a plugin with these instances reserves: a replacement may live beside the instance it replaces.
+    #[must_use]
+    pub fn slots(instances: Instances) -> usize {
+        instances.max.max(instances.min).saturating_mul(2)
+    }
+
+    /// See to it that plugins that need so many slots together find them on one engine.
+    ///
+    /// # Errors
+    /// When a further engine is needed and cannot be started.
+    pub fn make_room(&self, slots: usize) -> Result<(), StartError> {
+        let mut space = self.newest();
+        if space.free() < slots {
+            *space = Space::new(slots.saturating_mul(2), self.shared.environment.ticks)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&self) -> std::sync::MutexGuard<'_, Arc<Space>> {
+        // It is only ever replaced whole.
+        self.shared.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self, slots: usize) -> Result<Reservation, StartError> {
+        let mut space = self.newest();
+        loop {
+            match space.reserve(slots) {
+                Some(reservation) => return Ok(reservation),
+                None => *space = Space::new(slots.saturating_mul(2), self.shared.environment.ticks)?,
+            }
+        }
     }
 
     /// Compile (or take from the cache), check against the contract, bring up `instances.min` instances.
@@ -118,7 +134,8 @@ impl Runtime {
     pub async fn load(&self, spec: PluginSpec, component: Vec<u8>) -> Result<Plugin, LoadError> {
         let shared = &self.shared;
         let digest = digest(&component);
-        let component = self.compile(digest.clone(), component).await?;
+        let slots = self.reserve(Self::slots(spec.instances)).map_err(|error| LoadError::Engine(error.to_string()))?;
+        let component = self.compile(slots.space(), digest.clone(), component).await?;
         let exports = check::exports(&component)?;
         if !exports.hooks().contains(Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
             return Err(LoadError::NoConfigure);
@@ -126,36 +143,37 @@ impl Runtime {
         if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }
-        let pre =
-            shared.linker.instantiate_pre(&component).map_err(|error| LoadError::Imports(format!("{error:#}")))?;
+        let pre = slots
+            .space()
+            .linker()
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         check::signatures(&pre, &exports)?;
         let clock = shared.environment.clock.clone();
         let template = Template {
-            name: spec.name,
+            name: spec.name.clone(),
             pre,
             exports,
-            config: spec.config,
+            config: spec.config.clone(),
             limits: spec.limits,
             environment: shared.environment.clone(),
-            tick: shared.tick,
-            _ticker: shared.ticker.clone(),
+            tick: engine::tick(shared.environment.ticks),
+            _slots: Arc::new(slots),
             lifecycle: LifecycleView::new(clock, shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
             stores: Arc::new(()),
         };
-        Plugin::start(template, digest, spec.instances, spec.isolation, shared.tasks.clone())
-            .await
-            .map_err(LoadError::Configure)
+        Plugin::start(template, digest, spec, shared.tasks.clone()).await.map_err(LoadError::Configure)
     }
 
-    async fn compile(&self, digest: Arc<str>, component: Vec<u8>) -> Result<Component, LoadError> {
+    async fn compile(&self, space: &Arc<Space>, digest: Arc<str>, component: Vec<u8>) -> Result<Component, LoadError> {
         check_kind(&component)?;
-        let shared = self.shared.clone();
+        let (shared, space) = (self.shared.clone(), Arc::clone(space));
         let compiling = tokio::task::spawn_blocking(move || {
-            if let Some(cached) = shared.cache.as_ref().and_then(|cache| cache.load(&digest, &shared.engine)) {
+            if let Some(cached) = shared.cache.as_ref().and_then(|cache| cache.load(&digest, space.engine())) {
                 return Ok(cached);
             }
-            let component = Component::from_binary(&shared.engine, &component)
+            let component = Component::from_binary(space.engine(), &component)
                 .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
             if let Some(cache) = &shared.cache {
                 cache.store(&digest, &component);
@@ -175,12 +193,13 @@ impl Runtime {
     /// When it is not a component, or breaks the contract in a way that no config can mend.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
         check_kind(bytes)?;
-        let component = Component::from_binary(&self.shared.engine, bytes)
+        let space = Arc::clone(&self.newest());
+        let component = Component::from_binary(space.engine(), bytes)
             .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
         let exports = check::exports(&component)?;
         let imports = check::imports(&component);
         if imports.iter().all(|import| import.free) {
-            let pre = self.shared.linker.instantiate_pre(&component);
+            let pre = space.linker().instantiate_pre(&component);
             let pre = pre.map_err(|error| LoadError::Imports(format!("{error:#}")))?;
             check::signatures(&pre, &exports)?;
         }
@@ -205,15 +224,15 @@ impl Runtime {
         self.shared.abandon.cancel();
     }
 
-    /// Advance the epoch by hand; only with [`Ticks::Manual`].
+    /// Advance the epoch of the newest engine by hand; only with [`Ticks::Manual`].
     pub fn tick(&self) {
-        self.shared.engine.increment_epoch();
+        self.newest().engine().increment_epoch();
     }
 
     /// Whether instances come from the pooling allocator.
     #[must_use]
     pub fn is_pooling(&self) -> bool {
-        self.shared.allocator == Allocator::Pooling
+        self.newest().allocator() == Allocator::Pooling
     }
 }
 

@@ -1,9 +1,10 @@
 //! Counters of one plugin, read when metrics are scraped. Recording is a few relaxed atomic adds.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::contract::Hook;
+use crate::contract::{Hook, Hooks};
 use crate::error::EndCause;
 
 /// Upper bounds of the call duration histogram, in microseconds. The last bucket (everything else) is implied.
@@ -122,13 +123,13 @@ pub struct InstanceCounts {
 /// A snapshot of a plugin.
 #[derive(Debug, Clone)]
 pub struct PluginStats {
-    /// Per hook the plugin exports.
+    /// Per hook that a plugin of this tally exports or has exported.
     pub hooks: Vec<HookStats>,
     /// Instances by state.
     pub instances: InstanceCounts,
     /// Stores that exist, in whatever state.
     pub stores_live: u64,
-    /// Instances that ended with a fault since the plugin was loaded.
+    /// Instances that did not survive a call, over the whole tally.
     pub retired: u64,
     /// Whether the breaker is open.
     pub breaker_open: bool,
@@ -142,15 +143,52 @@ struct HookCounters {
     durations: [AtomicU64; BUCKETS],
 }
 
-/// The counters behind [`PluginStats`].
-#[derive(Default)]
-pub(crate) struct Counters {
-    hooks: [HookCounters; Hook::ALL.len()],
+/// What the calls of a plugin are counted in. One that is handed to the next version of a plugin goes on counting, so that
+/// a reload does not look like a restart.
+#[derive(Clone, Default)]
+pub struct Tally {
+    counters: Arc<Counters>,
 }
 
-impl Counters {
+#[derive(Default)]
+struct Counters {
+    hooks: [HookCounters; Hook::ALL.len()],
+    /// A bit for each hook that has been exported.
+    exported: AtomicU64,
+    retired: AtomicU64,
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tally").finish_non_exhaustive()
+    }
+}
+
+impl Tally {
+    /// Per hook that a plugin of this tally exports or has exported.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<HookStats> {
+        let exported = self.counters.exported.load(Ordering::Relaxed);
+        Hook::ALL.into_iter().filter(|hook| exported & bit(*hook) != 0).map(|hook| self.snapshot(hook)).collect()
+    }
+
+    /// Instances that did not survive a call.
+    #[must_use]
+    pub fn retired(&self) -> u64 {
+        self.counters.retired.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn exports(&self, hooks: Hooks) {
+        let bits = hooks.iter().map(bit).fold(0, |bits, bit| bits | bit);
+        self.counters.exported.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retire(&self) {
+        self.counters.retired.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn record(&self, hook: Hook, outcome: CallOutcome, cpu: Duration, wall: Duration) {
-        let Some(counters) = self.hooks.get(hook as usize) else { return };
+        let Some(counters) = self.counters.hooks.get(hook as usize) else { return };
         if let Some(calls) = counters.calls.get(outcome as usize) {
             calls.fetch_add(1, Ordering::Relaxed);
         }
@@ -163,10 +201,10 @@ impl Counters {
         }
     }
 
-    pub(crate) fn snapshot(&self, hook: Hook) -> HookStats {
+    fn snapshot(&self, hook: Hook) -> HookStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let empty = HookCounters::default();
-        let counters = self.hooks.get(hook as usize).unwrap_or(&empty);
+        let counters = self.counters.hooks.get(hook as usize).unwrap_or(&empty);
         HookStats {
             hook,
             calls: counters.calls.each_ref().map(load),
@@ -175,6 +213,10 @@ impl Counters {
             durations: counters.durations.each_ref().map(load),
         }
     }
+}
+
+fn bit(hook: Hook) -> u64 {
+    1 << hook as u64
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -38,6 +38,10 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Terminate, Self::Reload, Self::Disable, Self::Quarantine, Self::Recycle, Self::ScaleIn];
+
     /// As in the report and the metrics: `terminate`, `reload`, `disable`, `quarantine`, `recycle`, `scale-in`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -49,6 +53,12 @@ impl StopReason {
             Self::Recycle => "recycle",
             Self::ScaleIn => "scale-in",
         }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -101,6 +111,10 @@ impl fmt::Display for StopOutcome {
     }
 }
 
+/// Hears of every instance of a plugin that has been stopped, for whatever reason. Called on the task that stopped it, so
+/// it must not wait.
+pub type StopObserver = Arc<dyn Fn(&StopRecord) + Send + Sync>;
+
 /// What became of one instance, for the shutdown report.
 #[derive(Debug, Clone)]
 pub struct StopRecord {
@@ -110,6 +124,8 @@ pub struct StopRecord {
     pub digest: Arc<str>,
     /// Which of the plugin's instances; numbers are not used again after a replacement.
     pub instance: u64,
+    /// Why it was stopped.
+    pub reason: StopReason,
     /// How it ended.
     pub outcome: StopOutcome,
     /// The time it was given from the start of the stop, a last request included.

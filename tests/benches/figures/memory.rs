@@ -125,7 +125,7 @@ async fn per_instance(effort: Effort) -> Result<()> {
     for round in 0..rounds {
         table::progress(format_args!("memory: round {} of {rounds}, {many} instances of stamp", round + 1))?;
         let environment = Environment { ticks: Ticks::Manual, ..Environment::real(Duration::from_millis(1)) };
-        let config = RuntimeConfig { instances: many + 8, memory: 32 << 20, cache: None, environment };
+        let config = RuntimeConfig { slots: 2 * many, cache: None, environment };
         let runtime = Runtime::new(config)?;
         ensure!(runtime.is_pooling(), "no pooling allocator here: these figures would be of something else");
 

@@ -1,6 +1,7 @@
 //! `tidegate check`
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use tidegate_runtime::{Isolation, Plugin, Runtime};
 
@@ -20,7 +21,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
     let loaded = tokio.block_on(async {
         let runtime = Runtime::new(plugins::runtime_config(&config))?;
-        Ok::<_, Failure>(plugins::load_all(&config, &runtime, |_| {}).await?)
+        Ok::<_, Failure>(plugins::load_all(&config, &runtime, &Arc::default(), |_| {}).await?)
     })?;
     print(&format!("{} can run\n\n{}", args.config.display(), summary(&config, &loaded, &ledger)))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{Hook, Import, Inspection, Limits, Runtime, RuntimeConfig};
+use tidegate_runtime::{Hook, Import, Inspection, Runtime, RuntimeConfig};
 
 use super::table::Table;
 use super::{Failure, InspectArgs, print};
@@ -20,8 +20,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let component = read_component(&args.plugin).map_err(|error| failed(&error, None))?;
     // Nothing is instantiated, so the runtime can be as small as it gets.
     let runtime = Runtime::new(RuntimeConfig {
-        instances: 1,
-        memory: Limits::default().memory,
+        slots: 1,
         cache: None,
         environment: Environment::real(std::time::Duration::from_millis(1)),
     })?;

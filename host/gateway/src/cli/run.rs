@@ -1,6 +1,7 @@
 //! `tidegate run`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tidegate_runtime::Runtime;
 
@@ -9,6 +10,7 @@ use crate::config::{Config, HumanDuration};
 use crate::gateway::{Addresses, Gateway};
 use crate::plugins;
 use crate::signals::StopSignals;
+use crate::stop::log::StopLog;
 use crate::stop::report::Report;
 use crate::telemetry::log;
 
@@ -32,11 +34,12 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::gateway(format!("cannot listen for signals: {error}")))?;
     let runtime = Runtime::new(plugins::runtime_config(config))?;
+    let stops = Arc::<StopLog>::default();
     let progress = |loaded: plugins::Loaded<'_>| {
         tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
     };
     let plugins = tokio::select! {
-        plugins = plugins::load_all(config, &runtime, progress) => plugins?,
+        plugins = plugins::load_all(config, &runtime, &stops, progress) => plugins?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before it was ready");
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
@@ -44,7 +47,7 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
-    let gateway = Gateway::start(config, runtime, plugins)?;
+    let gateway = Gateway::start(config, runtime, plugins, stops)?;
     print(&ready(gateway.addresses()))?;
 
     let signal = signals.next().await;

@@ -12,6 +12,7 @@ use tidegate_runtime::{Plugin, StopOutcome, StopReason, StopRecord};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::log::{StopLog, Stopped};
 use super::phase::Phase;
 use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
 use crate::gateway::Gateway;
@@ -72,12 +73,13 @@ impl Stop {
     fn new(gateway: &Gateway) -> Self {
         let began = Instant::now();
         let completed_before = gateway.serving.completed();
+        gateway.stops.keep();
         let book = Book {
             began,
             grace: gateway.ledger.grace(),
             phases: Vec::new(),
             requests: Requests { in_flight: gateway.serving.in_flight() as u64, completed: 0, cut: 0 },
-            stopped: Vec::new(),
+            stops: Arc::clone(&gateway.stops),
             expected: instances(&gateway.plugins),
         };
         Self { began, completed_before, hurry: CancellationToken::new(), book: Arc::new(Mutex::new(book)) }
@@ -128,15 +130,7 @@ impl Stop {
         gateway.runtime.enter(tidegate_runtime::Phase::Stopping);
         self.take_stock(&gateway.plugins);
         let share = self.enter(gateway, Phase::Stopping);
-        let stops = gateway.plugins.iter().map(|plugin| {
-            let (book, telemetry) = (Arc::clone(&self.book), Arc::clone(&gateway.telemetry));
-            plugin.stop(StopReason::Terminate, share, move |record| {
-                log(&record);
-                telemetry.metrics.record_stop(&record, StopReason::Terminate);
-                book.lock().unwrap_or_else(PoisonError::into_inner).stopped.push(record);
-            })
-        });
-        join_all(stops).await;
+        join_all(gateway.plugins.iter().map(|plugin| plugin.stop(StopReason::Terminate, share))).await;
         self.leave();
     }
 
@@ -192,16 +186,6 @@ impl Stop {
     }
 }
 
-fn log(record: &StopRecord) {
-    let StopRecord { plugin, instance, outcome, took, budget, overshoot, error, .. } = record;
-    let error = error.as_deref().unwrap_or("");
-    if outcome.is_clean() {
-        tracing::info!(%plugin, instance, %outcome, ?took, ?budget, "plugin instance stopped");
-    } else {
-        tracing::warn!(%plugin, instance, %outcome, ?took, ?budget, ?overshoot, error, "plugin instance stopped");
-    }
-}
-
 /// Every live instance, with its plugin's name and digest.
 fn instances(plugins: &[Plugin]) -> Vec<Expected> {
     let of = |plugin: &Plugin| {
@@ -218,7 +202,7 @@ struct Book {
     grace: Duration,
     phases: Vec<PhaseEntry>,
     requests: Requests,
-    stopped: Vec<StopRecord>,
+    stops: Arc<StopLog>,
     /// Every instance that has to be accounted for.
     expected: Vec<Expected>,
 }
@@ -245,12 +229,21 @@ impl Book {
             let so_far = entry.took.unwrap_or_else(|| took.saturating_sub(entry.started));
             PhaseReport::new(entry.phase, entry.started, so_far, entry.share)
         });
-        let unheard = self.expected.iter().filter(|expected| !self.has_stopped(expected));
-        let unheard: Vec<StopRecord> = unheard.map(|expected| self.unheard(expected, took, second)).collect();
-        let mut records: Vec<&StopRecord> = self.stopped.iter().chain(&unheard).collect();
-        records.sort_by_key(|record| (names.iter().position(|name| *name == record.plugin), record.instance));
-        let plugins: Vec<PluginReport> =
-            records.into_iter().map(|record| PluginReport::new(record, StopReason::Terminate)).collect();
+        let mut stopped = self.stops.kept();
+        let heard = |expected: &Expected| {
+            let is_it = |record: &StopRecord| record.plugin == expected.name && record.instance == expected.instance;
+            stopped.iter().any(|stopped| is_it(&stopped.record))
+        };
+        let unheard: Vec<Stopped> = self
+            .expected
+            .iter()
+            .filter(|expected| !heard(expected))
+            .map(|expected| Stopped { record: self.unheard(expected, took, second), generation: 1 })
+            .collect();
+        stopped.extend(unheard);
+        let position = |record: &StopRecord| names.iter().position(|name| *name == record.plugin);
+        stopped.sort_by_key(|Stopped { record, .. }| (position(record), record.instance));
+        let plugins: Vec<PluginReport> = stopped.iter().map(|stopped| PluginReport::new(&stopped.record)).collect();
         let exit_code = exit_code(&self.requests, &plugins, second.map(StopSignal::number), exit_zero);
         Report {
             schema: SCHEMA,
@@ -265,10 +258,6 @@ impl Book {
         }
     }
 
-    fn has_stopped(&self, expected: &Expected) -> bool {
-        self.stopped.iter().any(|record| record.plugin == expected.name && record.instance == expected.instance)
-    }
-
     fn unheard(&self, expected: &Expected, took: Duration, second: Option<StopSignal>) -> StopRecord {
         let stopping = self.phases.iter().find(|entry| entry.phase == Phase::Stopping);
         let (started, budget) = stopping.map_or((took, Duration::ZERO), |entry| (entry.started, entry.share));
@@ -277,6 +266,7 @@ impl Book {
             plugin: expected.name.clone(),
             digest: expected.digest.clone(),
             instance: expected.instance,
+            reason: StopReason::Terminate,
             outcome: if second.is_some() { StopOutcome::Abandoned } else { StopOutcome::Overran },
             budget,
             took,

@@ -113,7 +113,7 @@ impl PhaseReport {
 impl PluginReport {
     /// What the runtime recorded of one stop.
     #[must_use]
-    pub fn new(record: &StopRecord, reason: StopReason) -> Self {
+    pub fn new(record: &StopRecord) -> Self {
         Self {
             name: record.plugin.to_string(),
             digest: record.digest.to_string(),
@@ -124,7 +124,7 @@ impl PluginReport {
             cpu_ms: millis(record.cpu),
             // Microseconds are what can be measured; more digits would be noise.
             overshoot_ms: record.overshoot.as_micros() as f64 / 1e3,
-            reason,
+            reason: record.reason,
             deferred_left: 0,
             error: record.error.clone(),
         }
@@ -311,6 +311,7 @@ pub(crate) mod tests {
             plugin: Arc::from("stubborn"),
             digest: Arc::from("sha256:00"),
             instance: 7,
+            reason: StopReason::Terminate,
             outcome: StopOutcome::Overran,
             budget: Duration::from_millis(500),
             took: Duration::from_micros(501_234),
@@ -318,7 +319,7 @@ pub(crate) mod tests {
             overshoot: Duration::from_micros(1_234),
             error: Some("stopped".to_owned()),
         };
-        let line = PluginReport::new(&record, StopReason::Terminate);
+        let line = PluginReport::new(&record);
         assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
         assert_eq!((line.outcome, line.instance), (StopOutcome::Overran, 7));
     }

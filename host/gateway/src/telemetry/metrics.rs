@@ -4,17 +4,17 @@
 
 mod scrape;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::{Plugin, StopReason, StopRecord};
+use tidegate_runtime::Plugin;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::access::Ending;
 use crate::config::Config;
 use crate::proxy::BodyError;
+use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
 
 pub(super) use self::scrape::scrape;
@@ -31,15 +31,11 @@ const OVERSHOOT_BOUNDS: [u64; 10] = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 5
 pub struct Metrics {
     pub(crate) exchanges: Exchanges,
     pub(crate) connections: Connections,
-    stops: Mutex<BTreeMap<StopKey, u64>>,
-    overshoot: Histogram<{ OVERSHOOT_BOUNDS.len() + 1 }>,
+    stops: Arc<StopLog>,
     plugins: Plugins,
     phase: PhaseView,
     access_dropped: Option<ErrorCounter>,
 }
-
-/// Plugin, reason, outcome.
-type StopKey = (String, &'static str, &'static str);
 
 struct Plugins(Vec<Plugin>);
 
@@ -53,25 +49,18 @@ impl Metrics {
     pub(super) fn new(
         config: &Config,
         plugins: &[Plugin],
+        stops: Arc<StopLog>,
         phase: PhaseView,
         access_dropped: Option<ErrorCounter>,
     ) -> Self {
         Self {
             exchanges: Exchanges::new(config),
             connections: Connections::default(),
-            stops: Mutex::default(),
-            overshoot: Histogram::new(&OVERSHOOT_BOUNDS),
+            stops,
             plugins: Plugins(plugins.to_vec()),
             phase,
             access_dropped,
         }
-    }
-
-    /// Count the stop of an instance.
-    pub fn record_stop(&self, record: &StopRecord, reason: StopReason) {
-        let key = (record.plugin.to_string(), reason.as_str(), record.outcome.as_str());
-        *self.stops.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
-        self.overshoot.record(record.overshoot);
     }
 }
 
@@ -249,6 +238,22 @@ impl Connections {
         if let Some(count) = self.ended.get(why as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// By how much stops of instances went past their budget.
+#[derive(Debug)]
+pub(crate) struct Overshoot(Histogram<{ OVERSHOOT_BOUNDS.len() + 1 }>);
+
+impl Default for Overshoot {
+    fn default() -> Self {
+        Self(Histogram::new(&OVERSHOOT_BOUNDS))
+    }
+}
+
+impl Overshoot {
+    pub(crate) fn record(&self, overshoot: Duration) {
+        self.0.record(overshoot);
     }
 }
 

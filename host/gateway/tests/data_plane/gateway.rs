@@ -9,6 +9,7 @@ use tidegate::admin::{Admin, AdminServing};
 use tidegate::config::{self, Config};
 use tidegate::proxy::Proxy;
 use tidegate::server::{Server, Serving};
+use tidegate::stop::log::StopLog;
 use tidegate::stop::phase::{Phase, PhaseOwner};
 use tidegate::telemetry::{AccessLogGuard, Telemetry};
 use tidegate_runtime::Plugin;
@@ -21,6 +22,7 @@ pub(crate) struct TestGateway {
     pub(crate) phase: PhaseOwner,
     pub(crate) serving: Serving,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) stops: Arc<StopLog>,
     _admin: AdminServing,
     _log: AccessLogGuard,
 }
@@ -81,14 +83,15 @@ impl TestGateway {
 
     pub(crate) fn with_plugins(config: &Config, plugins: &[Plugin]) -> Self {
         let phase = PhaseOwner::default();
-        let (telemetry, log) = Telemetry::start(config, plugins, phase.view());
+        let stops = Arc::<StopLog>::default();
+        let (telemetry, log) = Telemetry::start(config, plugins, Arc::clone(&stops), phase.view());
         let proxy = Proxy::new(config, plugins, Arc::clone(&telemetry), phase.view());
         let server = Server::bind(&config.server, proxy, phase.view()).unwrap();
         let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view()).unwrap();
         let (address, admin_address) = (server.addresses()[0], admin.address());
         let serving = server.start();
         phase.enter(Phase::Ready);
-        Self { address, admin: admin_address, phase, serving, telemetry, _admin: admin.start(), _log: log }
+        Self { address, admin: admin_address, phase, serving, telemetry, stops, _admin: admin.start(), _log: log }
     }
 
     pub(crate) async fn client(&self) -> Client {

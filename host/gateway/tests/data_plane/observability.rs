@@ -65,6 +65,7 @@ async fn stops_of_plugins_are_counted() {
         plugin: "audit".into(),
         digest: "sha256:0".into(),
         instance: 0,
+        reason: StopReason::Terminate,
         outcome: StopOutcome::Overran,
         budget: std::time::Duration::from_secs(1),
         took: std::time::Duration::from_millis(1001),
@@ -72,7 +73,7 @@ async fn stops_of_plugins_are_counted() {
         overshoot: std::time::Duration::from_millis(1),
         error: None,
     };
-    gateway.telemetry.metrics.record_stop(&record, StopReason::Terminate);
+    gateway.stops.observer(1)(&record);
     let stops = "tidegate_plugin_stops_total{plugin=\"audit\",reason=\"terminate\",outcome=\"overran\"}";
     assert_eq!(gateway.metric(stops), 1);
     assert_eq!(gateway.metric("tidegate_plugin_stop_overshoot_seconds_count"), 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::Full;
 use tidegate::config::{self, Config, OnFailure};
-use tidegate_runtime::{Instances, Isolation, Limits, Plugin, PluginSpec, Runtime, RuntimeConfig};
+use tidegate_runtime::{Instances, Isolation, Limits, Plugin, PluginSpec, Runtime, RuntimeConfig, Tally};
 
 use crate::client::GET;
 use crate::gateway::{TestGateway, config};
@@ -42,8 +42,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
     let guest = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guests/hostile.wasm"));
     let component = std::fs::read(&guest).unwrap_or_else(|error| panic!("{error}; run `cargo xtask plugins` first"));
     let runtime = Runtime::new(RuntimeConfig {
-        instances: 16,
-        memory: 32 << 20,
+        slots: 32,
         cache: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("data-plane-cache")),
         environment: tidegate_runtime::environment::Environment::real(Duration::from_millis(1)),
     })
@@ -58,6 +57,9 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             instances,
             isolation: Isolation::Warm,
             limits: told.limits,
+            gives_up_at: None,
+            tally: Tally::default(),
+            on_stopped: Arc::new(|_| {}),
         };
         plugins.push(runtime.load(spec, component.clone()).await.unwrap());
         config.plugins.push(config::Plugin {

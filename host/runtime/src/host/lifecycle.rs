@@ -24,6 +24,11 @@ impl LifecycleView {
         Self { clock, phase, reason: Arc::new(AtomicU8::new(NO_REASON)) }
     }
 
+    /// The same for another life of the plugin, which nothing has stopped yet.
+    pub(crate) fn fresh(&self) -> Self {
+        Self::new(self.clock.clone(), self.phase.clone())
+    }
+
     /// The plugin is being stopped.
     pub(crate) fn stopping(&self, reason: StopReason) {
         self.reason.store(reason as u8, Ordering::Relaxed);

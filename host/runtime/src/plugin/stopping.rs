@@ -20,25 +20,52 @@ use crate::stop::{StopOutcome, StopReason, StopRecord};
 /// back; this only keeps a stop from hanging should that ever be wrong.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// One stop of a plugin.
+#[derive(Clone, Copy)]
+struct Stop {
+    began: Moment,
+    reason: StopReason,
+}
+
 impl Plugin {
-    /// Stop every instance within `budget`, counted from now; `on_stopped` hears of each one as it ends.
+    /// Stop every instance within `budget`, counted from now; the plugin's observer hears of each one as it ends.
     ///
     /// A budget longer than the plugin's `shutdown` limit is cut to it. Instances that wait for work are told at once,
     /// side by side; one that is in a call is told when the call is over, with the time that is left then. At the
-    /// deadline everything that still runs is stopped. A second call stops nothing more and returns at once.
-    pub async fn stop(&self, reason: StopReason, budget: Duration, on_stopped: impl Fn(StopRecord)) {
+    /// deadline everything that still runs is stopped.
+    ///
+    /// A second call joins the first: it may bring the deadline forward, never put it off, and returns when the stop is
+    /// over. The reason is the first one's.
+    pub async fn stop(&self, reason: StopReason, budget: Duration) {
         let inner = &self.inner;
-        let Some(Closed { idle, mut out, mut back }) = inner.pool.close() else { return };
         let began = inner.clock().now();
         let deadline = began + budget.min(inner.template.limits.shutdown);
-        inner.template.lifecycle.stopping(reason);
-        inner.template.halt.set(deadline);
-        let stop = Stop { began, deadline };
+        match inner.pool.close() {
+            Some(closed) => {
+                inner.template.lifecycle.stopping(reason);
+                inner.template.halt.no_later_than(deadline);
+                // Also when this future is dropped halfway: nobody must wait for a stop that nobody runs.
+                let _stopped = inner.stopped.clone().drop_guard();
+                Stop { began, reason }.run(inner, closed).await;
+            }
+            None => {
+                inner.template.halt.no_later_than(deadline);
+                inner.stopped.cancelled().await;
+            }
+        }
+    }
+}
+
+impl Stop {
+    async fn run(self, inner: &Arc<Inner>, closed: Closed<Slot>) {
+        let Closed { idle, mut out, mut back } = closed;
+        let on_stopped = |record: StopRecord| (inner.spec.on_stopped)(&record);
+        let deadline = inner.template.halt.at();
 
         let mut stops = JoinSet::new();
         for slot in idle {
             out.remove(&slot.number);
-            stops.spawn(stop.slot(Arc::clone(inner), slot));
+            stops.spawn(self.slot(Arc::clone(inner), slot));
         }
         let mut at_deadline = inner.clock().sleep_until(deadline);
         let mut given_up = inner.clock().sleep_until(deadline + PATIENCE);
@@ -54,35 +81,31 @@ impl Plugin {
                 Some(returned) = back.recv(), if !out.is_empty() => match returned {
                     Back::Instance(slot) => {
                         out.remove(&slot.number);
-                        stops.spawn(stop.slot(Arc::clone(inner), slot));
+                        stops.spawn(self.slot(Arc::clone(inner), slot));
                     }
                     Back::Gone { number, cause } => {
                         out.remove(&number);
-                        if let Some(record) = stop.gone(inner, number, &cause) {
+                        if let Some(record) = self.gone(inner, number, &cause) {
                             on_stopped(record);
                         }
                     }
                 },
                 () = &mut at_deadline, if !inner.template.halt.over.is_cancelled() => inner.template.halt.over.cancel(),
+                () = inner.template.halt.moved() => {
+                    let deadline = inner.template.halt.at();
+                    at_deadline = inner.clock().sleep_until(deadline);
+                    given_up = inner.clock().sleep_until(deadline + PATIENCE);
+                }
                 () = &mut given_up => break,
             }
         }
         // Starts that are still under way end here, too.
         inner.template.halt.over.cancel();
-        for record in stop.missing(inner, &out) {
+        for record in self.missing(inner, &out) {
             on_stopped(record);
         }
     }
-}
 
-/// The time frame of one stop.
-#[derive(Clone, Copy)]
-struct Stop {
-    began: Moment,
-    deadline: Moment,
-}
-
-impl Stop {
     /// Stop one instance that is free. An empty slot has nothing to stop.
     async fn slot(self, inner: Arc<Inner>, slot: Slot) -> Option<StopRecord> {
         let mut instance = slot.instance?;
@@ -102,7 +125,7 @@ impl Stop {
         };
         if let Some(result) = &result {
             let counted = result.as_ref().map_or_else(CallOutcome::from, |()| CallOutcome::Ok);
-            inner.counters.record(Hook::Shutdown, counted, cpu, record.took);
+            inner.spec.tally.record(Hook::Shutdown, counted, cpu, record.took);
         }
         Some(StopRecord { cpu, ..record })
     }
@@ -112,14 +135,14 @@ impl Stop {
             return Err(EndCause::Abandoned);
         }
         let now = inner.clock().now();
-        let left = self.deadline.since(now);
-        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        instance.call_alone(Shutdown(millis), now, self.deadline).await
+        let deadline = inner.template.halt.at();
+        let millis = u64::try_from(deadline.since(now).as_millis()).unwrap_or(u64::MAX);
+        instance.call_alone(Shutdown(millis), now, deadline).await
     }
 
     /// An instance that did not survive its last call. Work it held is lost: that is never a clean end.
     fn gone(self, inner: &Inner, number: u64, cause: &EndCause) -> Option<StopRecord> {
-        let holds_state = inner.isolation == crate::limits::Isolation::Warm;
+        let holds_state = inner.spec.isolation == crate::limits::Isolation::Warm;
         holds_state.then(|| self.record(inner, number, outcome(cause), Some(format!("in its last request: {cause}"))))
     }
 
@@ -129,16 +152,17 @@ impl Stop {
     }
 
     fn record(self, inner: &Inner, instance: u64, outcome: StopOutcome, error: Option<String>) -> StopRecord {
-        let now = inner.clock().now();
+        let (now, deadline) = (inner.clock().now(), inner.template.halt.at());
         StopRecord {
             plugin: inner.template.name.clone(),
             digest: inner.digest.clone(),
             instance,
+            reason: self.reason,
             outcome,
-            budget: self.deadline.since(self.began),
+            budget: deadline.since(self.began),
             took: now.since(self.began),
             cpu: Duration::ZERO,
-            overshoot: now.since(self.deadline),
+            overshoot: now.since(deadline),
             error,
         }
     }

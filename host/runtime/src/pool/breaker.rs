@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::Health;
 use crate::environment::Moment;
 
 /// Faults in a row whose replacements come up at once.
@@ -24,10 +25,26 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     faults: u32,
+    gives_up_at: Option<u32>,
     open_until: Option<Moment>,
 }
 
 impl Breaker {
+    /// `gives_up_at` faults in a row are [`Health::GivenUp`]; never, if there is no such number.
+    pub(super) fn new(gives_up_at: Option<u32>) -> Self {
+        Self { gives_up_at, ..Self::default() }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        if self.gives_up_at.is_some_and(|most| self.faults >= most) {
+            Health::GivenUp
+        } else if self.has_tripped() {
+            Health::Tripped
+        } else {
+            Health::Good
+        }
+    }
+
     /// Whether calls are refused now.
     pub(super) fn is_open(&self, now: Moment) -> bool {
         self.open_until.is_some_and(|until| now < until)
@@ -53,9 +70,10 @@ impl Breaker {
         }
     }
 
-    pub(super) fn success(&mut self) {
-        self.faults = 0;
+    /// A call has ended well. Tells whether there was anything to forget.
+    pub(super) fn success(&mut self) -> bool {
         self.open_until = None;
+        std::mem::take(&mut self.faults) > 0
     }
 }
 
@@ -92,6 +110,23 @@ mod tests {
             breaker.fault(at(0));
         }
         assert_eq!(breaker.delay(), LONGEST_DELAY);
+    }
+
+    #[test]
+    fn it_gives_up_at_the_number_it_was_told_and_not_without_one() {
+        let (mut stern, mut patient) = (Breaker::new(Some(TRIPS_AT + 1)), Breaker::new(None));
+        for breaker in [&mut stern, &mut patient] {
+            assert_eq!(breaker.health(), Health::Good);
+            for _ in 0..TRIPS_AT {
+                breaker.fault(at(0));
+            }
+            assert_eq!(breaker.health(), Health::Tripped);
+            breaker.fault(at(0));
+        }
+        assert_eq!((stern.health(), patient.health()), (Health::GivenUp, Health::Tripped));
+        assert!(stern.success());
+        assert_eq!(stern.health(), Health::Good);
+        assert!(!stern.success());
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn ready(acquired: Acquired<u64>) -> u64 {
 }
 
 fn pool(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
-    let pool = Pool::new(Size { min, max, queue });
+    let pool = Pool::new(Size { min, max, queue }, None);
     while let Some(start) = pool.wants_start() {
         assert!(pool.started(start.number, start.number).is_none());
     }

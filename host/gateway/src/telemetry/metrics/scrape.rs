@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
@@ -175,12 +174,12 @@ impl Metrics {
 
     fn encode_stops(&self, out: &mut Out<'_>) -> fmt::Result {
         let mut family = out.family("plugin_stops", "Stops of instances by reason and outcome", MetricType::Counter)?;
-        for ((plugin, reason, outcome), count) in &*self.stops.lock().unwrap_or_else(PoisonError::into_inner) {
-            let labels = [("plugin", plugin.as_str()), ("reason", reason), ("outcome", outcome)];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        for ((plugin, reason, outcome), count) in self.stops.counts() {
+            let labels = [("plugin", &*plugin), ("reason", reason), ("outcome", outcome)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         let help = "By how much stops of instances went past their budget";
-        self.overshoot.encode(out.family("plugin_stop_overshoot_seconds", help, MetricType::Histogram)?)
+        self.stops.overshoot().0.encode(out.family("plugin_stop_overshoot_seconds", help, MetricType::Histogram)?)
     }
 }
 

@@ -1,0 +1,92 @@
+//! Where every stop of an instance is heard of, whatever it was for: a line in the log, a count in the metrics, and, once
+//! the process itself is stopping, an entry in its report.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_runtime::{StopObserver, StopRecord};
+
+use crate::telemetry::metrics::Overshoot;
+
+/// Plugin, reason, outcome.
+pub(crate) type StopKey = (Arc<str>, &'static str, &'static str);
+
+/// Hears of every stop. There is one per process.
+#[derive(Debug, Default)]
+pub struct StopLog {
+    counts: Mutex<BTreeMap<StopKey, u64>>,
+    overshoot: Overshoot,
+    /// For the report; `None` until the process stops.
+    kept: Mutex<Option<Vec<Stopped>>>,
+}
+
+/// An instance that has been stopped.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    /// What the runtime says of it.
+    pub record: StopRecord,
+    /// The generation of the configuration that loaded its plugin.
+    pub generation: u64,
+}
+
+impl StopLog {
+    /// Hears for a plugin of this generation.
+    #[must_use]
+    pub fn observer(self: &Arc<Self>, generation: u64) -> StopObserver {
+        let log = Arc::clone(self);
+        Arc::new(move |record| log.hear(record, generation))
+    }
+
+    fn hear(&self, record: &StopRecord, generation: u64) {
+        tell(record, generation);
+        let key = (record.plugin.clone(), record.reason.as_str(), record.outcome.as_str());
+        *lock(&self.counts).entry(key).or_default() += 1;
+        self.overshoot.record(record.overshoot);
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            kept.push(Stopped { record: record.clone(), generation });
+        }
+    }
+
+    /// Keep what is heard from now on.
+    pub fn keep(&self) {
+        lock(&self.kept).get_or_insert_with(Vec::new);
+    }
+
+    /// What has been kept.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Stopped> {
+        lock(&self.kept).clone().unwrap_or_default()
+    }
+
+    /// Stops by plugin, reason and outcome.
+    pub(crate) fn counts(&self) -> BTreeMap<StopKey, u64> {
+        lock(&self.counts).clone()
+    }
+
+    pub(crate) fn overshoot(&self) -> &Overshoot {
+        &self.overshoot
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Entries are made whole: a poisoned log is as good as a sound one.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(record: &StopRecord, generation: u64) {
+    let StopRecord { plugin, instance, reason, outcome, took, budget, overshoot, error, .. } = record;
+    let error = error.as_deref().unwrap_or("");
+    let (took_ms, budget_ms) = (took.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
+    let overshoot_ms = overshoot.as_secs_f64() * 1e3;
+    if outcome.is_clean() {
+        tracing::info!(
+            %plugin, generation, instance, %reason, %outcome, took_ms, budget_ms,
+            "plugin instance stopped"
+        );
+    } else {
+        tracing::warn!(
+            %plugin, generation, instance, %reason, %outcome, took_ms, budget_ms, overshoot_ms, error,
+            "plugin instance stopped"
+        );
+    }
+}
