@@ -51,7 +51,7 @@ async fn measure(effort: Effort, runtime: &tidegate_runtime::Runtime) -> Result<
     let subject = async |what, fixture: &Fixture, isolation, direction, target| {
         let plugin = Fixture { isolation, ..fixture.clone() }.load(runtime).await?;
         let calls = if isolation == Isolation::Warm { warm } else { fresh };
-        anyhow::Ok(Subject { what, plugin, direction, calls, target, nanos: Series::default() })
+        anyhow::Ok(Subject { what, plugin: plugin.plugin, direction, calls, target, nanos: Series::default() })
     };
     use Direction::{Request, Response};
     let mut subjects = [
