@@ -69,6 +69,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             instances,
             isolation: Isolation::Warm,
             on_failure: told.on_failure,
+            quarantine: None,
             config: told.behaviour.into(),
             limits: told.limits,
         });
