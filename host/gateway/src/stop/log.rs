@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tidegate_runtime::{StopObserver, StopRecord};
 
@@ -76,8 +77,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn tell(record: &StopRecord, generation: u64) {
     let StopRecord { plugin, instance, reason, outcome, took, budget, overshoot, error, .. } = record;
     let error = error.as_deref().unwrap_or("");
-    let (took_ms, budget_ms) = (took.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
-    let overshoot_ms = overshoot.as_secs_f64() * 1e3;
+    let [took_ms, budget_ms, overshoot_ms] = [took, budget, overshoot].map(|time| fraction(*time));
     if outcome.is_clean() {
         tracing::info!(
             %plugin, generation, instance, %reason, %outcome, took_ms, budget_ms,
@@ -89,4 +89,9 @@ fn tell(record: &StopRecord, generation: u64) {
             "plugin instance stopped"
         );
     }
+}
+
+/// Milliseconds with the three digits that can be measured.
+fn fraction(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
