@@ -255,6 +255,7 @@ impl Book {
             requests: self.requests,
             plugins,
             exit_code,
+            complete: true,
         }
     }
 

@@ -21,6 +21,7 @@ fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginRepor
         phases,
         requests,
         plugins,
+        complete: true,
     }
 }
 
