@@ -117,7 +117,7 @@ async fn the_report_command_draws_what_happened() {
     let ended = gateway.stop().await;
     let drawn = tidegate(&["report", &ended.report_file().display().to_string()]).await;
     assert_eq!((drawn.code, drawn.stderr.as_str()), (Some(0), ""));
-    for part in ["exit 11", "draining", "stopping", "stamp ×2", "audit #0", "completed", "stubborn #0", "overran"] {
+    for part in ["exit 11", "draining", "stopping", "stamp #1", "audit #0", "completed", "stubborn #0", "overran"] {
         assert!(drawn.stdout.contains(part), "no {part:?} in:\n{}", drawn.stdout);
     }
     assert!(!drawn.stdout.contains('\u{1b}'), "escape sequences are for terminals");
