@@ -1,6 +1,7 @@
-//! Snapshots of whole timelines in a terminal, without colour; `rows` has what they leave out and
-//! add.
+//! Snapshots of whole timelines in a terminal, without colour; `rows` has what
+//! they leave out and add, `pages` the other drawings.
 
+mod pages;
 mod rows;
 
 use tidegate_runtime::{StopOutcome, StopReason};
@@ -263,6 +264,7 @@ fn colours_are_there_for_a_terminal() {
 mod any_report {
     use proptest::prelude::*;
 
+    use super::super::{html, svg};
     use super::*;
 
     proptest! {
@@ -279,6 +281,8 @@ mod any_report {
             report.phases = times.into_iter().map(|(start, took, budget)| phase(&name, start, took, budget)).collect();
             report.exit_code = exit;
             prop_assert!(!draw(&report, width).is_empty());
+            pages::check_markup(&html(&report));
+            pages::check_markup(&svg(&report));
         }
 
         #[test]
