@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_runtime::{StopOutcome, StopReason, StopRecord};
 
 pub use self::file::ReportError;
+pub(crate) use self::file::write_whole;
 use super::phase::Phase;
 
 /// The schema that is written, and the only one that is read.
