@@ -155,6 +155,7 @@ async fn load(plugin: &config::Plugin, runtime: &Runtime, on_stopped: StopObserv
         name: plugin.name.clone(),
         config: plugin.config.as_str().into(),
         instances: plugin.instances,
+        recycle: plugin.recycle,
         isolation: plugin.isolation,
         limits: plugin.limits,
         gives_up_at: None,

@@ -142,7 +142,12 @@ impl Metrics {
         let mut family = out.family("plugin_instances", "Instances by state", MetricType::Gauge)?;
         for (plugin, stats) in &stats {
             let counts = stats.instances;
-            for (state, count) in [("idle", counts.idle), ("busy", counts.busy), ("starting", counts.starting)] {
+            for (state, count) in [
+                ("idle", counts.idle),
+                ("busy", counts.busy),
+                ("starting", counts.starting),
+                ("stopping", counts.stopping),
+            ] {
                 let labels = [("plugin", *plugin), ("generation", GENERATION), ("state", state)];
                 family.encode_family(&labels)?.encode_gauge(&as_gauge(count))?;
             }
