@@ -1,26 +1,44 @@
-//! The admin listener: health for orchestrators, metrics for Prometheus. It stays up until the process is done, so that
-//! readiness can say "no" during a drain.
+//! The admin listener: health for orchestrators, metrics for Prometheus, and the control of what serves. It stays up until
+//! the process is done, so that readiness can say "no" during a drain and the stop can be watched.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `access` | who may ask: the token, and requests that a web page sends behind its reader's back |
+//! | `answers` | the shape of every answer: JSON, or a problem document (RFC 9457) |
+//! | `control` | the changes: reload, disable, enable, quarantine, shutdown |
+//! | `plugins` | what is shown of plugins |
+//! | `page` | the page for people |
+
+mod access;
+mod answers;
+mod control;
+mod page;
+mod plugins;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::State;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{Method, StatusCode};
+use axum::routing::{get, post};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::proxy::problem;
+use crate::config::Token;
+use crate::control::Control;
 use crate::server::{BindError, bind};
+use crate::stop::Ongoing;
 use crate::stop::phase::{Phase, PhaseView};
 use crate::telemetry::Telemetry;
 
@@ -38,9 +56,19 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// What the handlers look at.
 #[derive(Debug, Clone)]
-struct AdminState {
-    telemetry: Arc<Telemetry>,
-    phase: PhaseView,
+pub struct AdminState {
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+    /// The phase of the process.
+    pub phase: PhaseView,
+    /// Changes what serves.
+    pub control: Control,
+    /// The shutdown that goes on, if one does.
+    pub ongoing: Arc<Ongoing>,
+    /// Told when somebody asks the process to stop.
+    pub asked_to_stop: Arc<Notify>,
+    /// What requests have to carry; nothing, if there is none.
+    pub tokens: Arc<ArcSwapOption<Token>>,
 }
 
 /// A bound admin listener.
@@ -48,7 +76,6 @@ struct AdminState {
 pub struct Admin {
     socket: TcpListener,
     address: SocketAddr,
-    state: AdminState,
 }
 
 impl Admin {
@@ -57,10 +84,10 @@ impl Admin {
     /// # Errors
     ///
     /// The address cannot be bound.
-    pub fn bind(address: SocketAddr, telemetry: Arc<Telemetry>, phase: PhaseView) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let socket = bind(address)?;
         let address = socket.local_addr().map_err(|error| BindError { address, error })?;
-        Ok(Self { socket, address, state: AdminState { telemetry, phase } })
+        Ok(Self { socket, address })
     }
 
     /// The bound address, port filled in.
@@ -71,10 +98,17 @@ impl Admin {
 
     /// Answer until [`AdminServing::stop`], whatever the phase.
     #[must_use]
-    pub fn start(self) -> AdminServing {
+    pub fn start(self, state: AdminState) -> AdminServing {
+        if !self.address.ip().is_loopback() && state.tokens.load().is_none() {
+            tracing::warn!(
+                address = %self.address,
+                hint = "set `token_file` under [admin], or listen on 127.0.0.1",
+                "whoever reaches the admin listener can stop the gateway and its plugins"
+            );
+        }
         let stopped = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(accept(self.socket, router(self.state), tasks.clone(), stopped.clone()));
+        tasks.spawn(accept(self.socket, router(state), tasks.clone(), stopped.clone()));
         tasks.close();
         AdminServing { stopped, tasks }
     }
@@ -125,12 +159,22 @@ impl AdminServing {
 }
 
 fn router(state: AdminState) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/v1/plugins", get(plugins::all))
+        .route("/v1/plugins/{name}", get(plugins::one))
+        .route("/v1/plugins/{name}/{deed}", post(control::switch))
+        .route("/v1/reload", post(control::reload))
+        .route("/v1/shutdown", get(control::shutdown_so_far).post(control::shut_down))
+        .layer(middleware::from_fn_with_state(state.clone(), access::guard));
+    // Health is for probes that carry no secrets, and the page for people has none: it asks for its data like anyone.
     Router::new()
+        .route("/", get(page::page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .merge(guarded)
+        .method_not_allowed_fallback(answers::method_not_allowed)
+        .fallback(answers::not_found)
         .with_state(state)
 }
 
@@ -150,21 +194,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     ([(CONTENT_TYPE, OPENMETRICS)], state.telemetry.scrape()).into_response()
 }
 
-async fn not_found() -> Response {
-    refuse(StatusCode::NOT_FOUND, "The admin API has no such path.")
-}
-
-async fn method_not_allowed(method: Method) -> Response {
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} does nothing here."));
-    response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
 fn plain(status: StatusCode, text: String) -> Response {
     // A cached answer about health is a wrong one.
     (status, [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")], text).into_response()
-}
-
-fn refuse(status: StatusCode, detail: &str) -> Response {
-    (status, [(CONTENT_TYPE, "application/problem+json")], problem(status, detail, None)).into_response()
 }

@@ -33,6 +33,7 @@ use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
 
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
+pub(crate) use self::reader::nearest;
 pub use self::units::{HumanDuration, HumanSize};
 
 /// The longest config file that is read, bytes.
@@ -47,6 +48,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[shutdown]`
     pub shutdown: Shutdown,
+    /// `[reload]`
+    pub reload: Reload,
     /// `[log]`
     pub log: Log,
     /// `[[upstream]]`, in file order.
@@ -144,14 +147,44 @@ pub struct Server {
 }
 
 /// `[admin]`: health, metrics and control.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// `listen`; loopback by default.
     pub listen: SocketAddr,
+    /// What is in `token_file`: without it, only health is answered.
+    pub token: Option<Token>,
+}
+
+/// A secret that requests carry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret itself.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// `[reload]`: changes while the gateway serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// `watch`: how often the config file and the plugins' files are looked at for changes; `None` for never.
+    pub watch: Option<Duration>,
+    /// `rollback`: for how long after a reload a new version of a plugin that trips its breaker is replaced by the one
+    /// before it; zero for never.
+    pub rollback: Duration,
 }
 
 /// `[shutdown]`: how the grace period is split. See the ledger for the sum that is checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
     /// `grace`: from the signal to the exit.
     pub grace: Duration,
@@ -168,7 +201,7 @@ pub struct Shutdown {
 }
 
 /// `[log]`: what is written to stderr.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// `level`: a tracing filter, `info` or `info,tidegate=debug`.
     pub level: String,
@@ -188,7 +221,7 @@ pub enum LogFormat {
 }
 
 /// `[[upstream]]`: where requests go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// `name`
     pub name: Arc<str>,
@@ -205,7 +238,7 @@ pub struct Upstream {
 }
 
 /// `[[plugin]]`: a component and its limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
     /// `name`
     pub name: Arc<str>,
@@ -221,6 +254,8 @@ pub struct Plugin {
     pub isolation: Isolation,
     /// `on_failure`
     pub on_failure: OnFailure,
+    /// `quarantine`: faults in a row after which the plugin is taken out until somebody enables it; `None` for never.
+    pub quarantine: Option<u32>,
     /// `[plugin.config]` as JSON.
     pub config: String,
     /// `[plugin.limits]`

@@ -1,14 +1,22 @@
 //! The composition root: from a configuration and its loaded plugins to a gateway that serves, and to its end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_runtime::{Plugin, Runtime};
+use arc_swap::ArcSwapOption;
+use tidegate_runtime::Runtime;
+use tokio::sync::Notify;
 
-use crate::admin::{Admin, AdminServing};
-use crate::config::{self, Config};
-use crate::proxy::Proxy;
+use crate::admin::{Admin, AdminServing, AdminState};
+use crate::config::Config;
+use crate::control::{Control, Parts};
+use crate::generation::Generation;
+use crate::plugins::Loaded;
+use crate::proxy::{Proxy, Table};
+use crate::roster::Roster;
 use crate::server::{BindError, Server, Serving};
+use crate::stop::Ongoing;
 use crate::stop::ledger::{Ledger, Overdrawn};
 use crate::stop::log::StopLog;
 use crate::stop::phase::{Phase, PhaseOwner};
@@ -17,16 +25,30 @@ use crate::telemetry::{AccessLogGuard, Telemetry};
 /// A gateway that serves. [`Gateway::stop`] ends it.
 pub struct Gateway {
     pub(crate) phase: PhaseOwner,
-    pub(crate) ledger: Ledger,
-    pub(crate) shutdown: config::Shutdown,
     pub(crate) runtime: Runtime,
-    pub(crate) plugins: Vec<Plugin>,
     pub(crate) stops: Arc<StopLog>,
-    pub(crate) serving: Serving,
+    pub(crate) control: Control,
+    pub(crate) serving: Arc<Serving>,
     pub(crate) admin: AdminServing,
-    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) access_log: AccessLogGuard,
+    pub(crate) ongoing: Arc<Ongoing>,
+    asked_to_stop: Arc<Notify>,
     addresses: Addresses,
+}
+
+/// What a gateway is made from.
+#[derive(Debug)]
+pub struct Start {
+    /// The config file, for reloads.
+    pub file: PathBuf,
+    /// What was in it.
+    pub config: Config,
+    /// Where plugins run.
+    pub runtime: Runtime,
+    /// Who hears of their stops.
+    pub stops: Arc<StopLog>,
+    /// Those of the configuration, in its order.
+    pub plugins: Vec<Loaded>,
 }
 
 /// A gateway that cannot begin to serve.
@@ -61,38 +83,62 @@ pub struct Addresses {
 }
 
 impl Gateway {
-    /// Bind every address and begin to serve. `plugins` are those of the configuration, in its order.
+    /// Bind every address and begin to serve.
     ///
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
-    pub fn start(
-        config: &Config,
-        runtime: Runtime,
-        plugins: Vec<Plugin>,
-        stops: Arc<StopLog>,
-    ) -> Result<Self, StartError> {
+    pub fn start(start: Start) -> Result<Self, StartError> {
+        let Start { file, config, runtime, stops, plugins } = start;
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
-        let (telemetry, access_log) = Telemetry::start(config, &plugins, Arc::clone(&stops), phase.view());
-        let proxy = Proxy::new(config, &plugins, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&config.server, proxy, phase.view())?;
-        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view())?;
+        let roster = Arc::<Roster>::default();
+        let (telemetry, access_log) =
+            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view());
+        let first = Generation::first(config, ledger, plugins);
+        let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
+        let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
+        let server = Server::bind(&first.config.server, Arc::clone(&proxy), phase.view())?;
+        let admin = Admin::bind(first.config.admin.listen)?;
         let addresses = Addresses { listen: server.addresses(), admin: admin.address() };
-        let (serving, admin) = (server.start(), admin.start());
-        phase.enter(Phase::Ready);
-        Ok(Self {
-            phase,
-            ledger,
-            shutdown: config.shutdown,
-            runtime,
-            plugins,
-            stops,
-            serving,
-            admin,
+        let serving = Arc::new(server.start());
+        let tokens = Arc::new(ArcSwapOption::empty());
+        let control = Control::new(
+            Parts {
+                file,
+                runtime: runtime.clone(),
+                stops: Arc::clone(&stops),
+                roster,
+                telemetry: Arc::clone(&telemetry),
+                proxy,
+                serving: Arc::clone(&serving),
+                phase: phase.view(),
+                tokens: Arc::clone(&tokens),
+            },
+            first,
+            drained,
+        );
+        let (ongoing, asked_to_stop) = (Arc::<Ongoing>::default(), Arc::<Notify>::default());
+        let admin = admin.start(AdminState {
             telemetry,
-            access_log,
-            addresses,
-        })
+            phase: phase.view(),
+            control: control.clone(),
+            ongoing: Arc::clone(&ongoing),
+            asked_to_stop: Arc::clone(&asked_to_stop),
+            tokens,
+        });
+        phase.enter(Phase::Ready);
+        Ok(Self { phase, runtime, stops, control, serving, admin, access_log, ongoing, asked_to_stop, addresses })
+    }
+
+    /// Changes what it serves.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Wait until somebody asks it to stop through the admin API.
+    pub async fn asked_to_stop(&self) {
+        self.asked_to_stop.notified().await;
     }
 
     /// What it is bound to.

@@ -3,9 +3,12 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod gateway;
+pub mod generation;
 pub mod plugins;
 pub mod proxy;
+pub mod roster;
 pub mod server;
 pub mod signals;
 pub mod stop;

@@ -1,14 +1,14 @@
 //! From the plugins of a configuration to loaded plugins: reads their files, checks their digests, has the runtime
-//! compile and configure them, all side by side. `tidegate check` and `tidegate run` load in the same way.
+//! compile and configure them, all side by side. `tidegate check`, `tidegate run` and a reload load in the same way.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
+use futures_util::future::join_all;
 use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, RuntimeConfig, StopObserver, Tally};
+use tidegate_runtime::{LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, RuntimeConfig, StopReason, Tally};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -26,7 +26,8 @@ pub fn runtime_config(config: &Config) -> RuntimeConfig {
 }
 
 /// What the plugins of this configuration reserve together.
-fn slots(config: &Config) -> usize {
+#[must_use]
+pub fn slots(config: &Config) -> usize {
     config.plugins.iter().map(|plugin| Runtime::slots(plugin.instances)).sum()
 }
 
@@ -89,37 +90,69 @@ impl PluginProblem {
 
 /// A plugin that has been loaded, for those who wait.
 #[derive(Debug)]
-pub struct Loaded<'p> {
+pub struct Progress<'p> {
     /// Its name in the configuration.
     pub name: &'p str,
     /// From the beginning of the load, with everything that went on beside it.
     pub took: Duration,
 }
 
-/// Load every plugin of the configuration; the result is in its order. `progress` hears of each as it is done.
+/// For whom plugins are loaded.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    /// Where they run.
+    pub runtime: Runtime,
+    /// Who hears of their stops.
+    pub stops: Arc<StopLog>,
+    /// The generation that loads them.
+    pub generation: u64,
+}
+
+/// A plugin that is there already, and what it was loaded with.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Its table in the configuration.
+    pub config: config::Plugin,
+}
+
+/// A plugin of a configuration, ready to serve.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Whether it was there before, unchanged, with its instances.
+    pub kept: bool,
+}
+
+/// Load every plugin of the configuration, side by side; the result is in its order. One that is there before, with the
+/// same component and configuration, is kept. `progress` hears of each as it is done.
+///
+/// Dropped halfway, everything that it has loaded goes with it; nothing of that has served.
 ///
 /// # Errors
 /// Every plugin that cannot be loaded, in the order of the configuration.
 pub async fn load_all(
     config: &Config,
-    runtime: &Runtime,
-    stops: &Arc<StopLog>,
-    mut progress: impl FnMut(Loaded<'_>),
-) -> Result<Vec<Plugin>, Vec<PluginProblem>> {
+    loader: &Loader,
+    before: &[Before],
+    mut progress: impl FnMut(Progress<'_>),
+) -> Result<Vec<Loaded>, Vec<PluginProblem>> {
     let began = Instant::now();
     let mut loading = JoinSet::new();
     for (number, plugin) in config.plugins.iter().enumerate() {
-        let (plugin, runtime) = (plugin.clone(), runtime.clone());
-        let on_stopped = stops.observer(1);
+        let (plugin, loader) = (plugin.clone(), loader.clone());
+        let before = before.iter().find(|before| before.config.name == plugin.name).cloned();
         let span = tracing::info_span!("load", plugin = %plugin.name);
-        loading.spawn(async move { (number, load(&plugin, &runtime, on_stopped).await) }.instrument(span));
+        loading.spawn(async move { (number, loader.load(&plugin, before).await) }.instrument(span));
     }
     let mut results = Vec::with_capacity(config.plugins.len());
     while let Some(joined) = loading.join_next().await {
         match joined {
             Ok((number, result)) => {
-                if let Ok(plugin) = &result {
-                    progress(Loaded { name: plugin.name(), took: began.elapsed() });
+                if let Ok(Loaded { plugin, kept: false }) = &result {
+                    progress(Progress { name: plugin.name(), took: began.elapsed() });
                 }
                 results.push((number, result));
             }
@@ -128,46 +161,75 @@ pub async fn load_all(
         }
     }
     results.sort_by_key(|(number, _)| *number);
-    let (mut plugins, mut problems) = (Vec::new(), Vec::new());
+    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
     for ((_, result), spec) in results.into_iter().zip(&config.plugins) {
         match result {
-            Ok(plugin) => plugins.push(plugin),
+            Ok(plugin) => loaded.push(plugin),
             Err(error) => problems.push(PluginProblem { plugin: spec.name.clone(), path: spec.path.clone(), error }),
         }
     }
-    if problems.is_empty() { Ok(plugins) } else { Err(problems) }
+    if problems.is_empty() {
+        return Ok(loaded);
+    }
+    // Those that are fine have been configured in vain. They are told to go like any other.
+    stop_fresh(&loaded).await;
+    Err(problems)
 }
 
-async fn load(plugin: &config::Plugin, runtime: &Runtime, on_stopped: StopObserver) -> Result<Plugin, PluginError> {
-    let (path, sha256) = (plugin.path.clone(), plugin.sha256.clone());
-    let reading = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, PluginError> {
-        let component = read_component(&path)?;
-        if let Some(expected) = sha256 {
-            check_digest(&component, expected)?;
+/// Stop what has been loaded for a generation that does not come about.
+pub async fn stop_fresh(loaded: &[Loaded]) {
+    let fresh = loaded.iter().filter(|loaded| !loaded.kept);
+    join_all(fresh.map(|loaded| loaded.plugin.stop(StopReason::Reload, loaded.plugin.limits().shutdown))).await;
+}
+
+impl Loader {
+    async fn load(&self, config: &config::Plugin, before: Option<Before>) -> Result<Loaded, PluginError> {
+        let path = config.path.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let component = read_component(&path)?;
+            let digest = tidegate_runtime::digest(&component);
+            Ok::<_, FileError>((component, digest))
+        });
+        let (component, digest) = match reading.await {
+            Ok(read) => read?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let found = digest.strip_prefix("sha256:").unwrap_or(&digest);
+        if let Some(expected) = &config.sha256
+            && expected != found
+        {
+            return Err(PluginError::Digest { expected: expected.clone(), found: found.to_owned() });
         }
-        Ok(component)
-    });
-    let component = match reading.await {
-        Ok(read) => read?,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    };
-    let spec = PluginSpec {
-        name: plugin.name.clone(),
-        config: plugin.config.as_str().into(),
-        instances: plugin.instances,
-        recycle: plugin.recycle,
-        isolation: plugin.isolation,
-        limits: plugin.limits,
-        gives_up_at: None,
-        tally: Tally::default(),
-        on_stopped,
-    };
-    Ok(runtime.load(spec, component).await?)
+        let tally = match before {
+            Some(Before { plugin, config: loaded_with })
+                if *plugin.digest() == digest && same_plugin(&loaded_with, config) =>
+            {
+                return Ok(Loaded { plugin, kept: true });
+            }
+            Some(Before { plugin, .. }) => plugin.tally().clone(),
+            None => Tally::default(),
+        };
+        let spec = PluginSpec {
+            name: config.name.clone(),
+            config: config.config.as_str().into(),
+            instances: config.instances,
+            recycle: config.recycle,
+            isolation: config.isolation,
+            limits: config.limits,
+            gives_up_at: config.quarantine,
+            tally,
+            on_stopped: self.stops.observer(self.generation),
+        };
+        Ok(Loaded { plugin: self.runtime.load(spec, component).await?, kept: false })
+    }
 }
 
-fn check_digest(component: &[u8], expected: String) -> Result<(), PluginError> {
-    let found: String = Sha256::digest(component).iter().map(|byte| format!("{byte:02x}")).collect();
-    if found == expected { Ok(()) } else { Err(PluginError::Digest { expected, found }) }
+/// Whether a plugin that was loaded with one table would be the same if it were loaded with the other, the component
+/// aside: everything but where the file is and what its failures mean for a request.
+fn same_plugin(a: &config::Plugin, b: &config::Plugin) -> bool {
+    let outside =
+        config::Plugin { path: b.path.clone(), sha256: b.sha256.clone(), on_failure: b.on_failure, ..a.clone() };
+    outside == *b
 }
 
 /// Read a component's file, no more of it than the runtime compiles.
@@ -195,7 +257,8 @@ mod tests {
         let source = format!("cache = false\n{SMALLEST}{tables}");
         let config = Config::parse(&source, &folder.path().join("tidegate.toml")).expect("the text is fine");
         let runtime = Runtime::new(runtime_config(&config)).expect("the engine starts");
-        let problems = load_all(&config, &runtime, &Arc::default(), |_| {}).await.err().unwrap_or_default();
+        let loader = Loader { runtime, stops: Arc::default(), generation: 1 };
+        let problems = load_all(&config, &loader, &[], |_| {}).await.err().unwrap_or_default();
         let shown = |text: String| text.replace(&folder.path().display().to_string(), "FOLDER");
         problems.into_iter().map(|problem| (shown(problem.to_string()), problem.hint())).collect()
     }

@@ -1,5 +1,6 @@
 //! The way of a request through the gateway: admission, route, request hooks, upstream, response hooks, answer. Read
-//! [`Proxy::handle`], `Proxy::pass` and `Proxy::pass_plugins`, in that order.
+//! [`Proxy::handle`], `Table::pass` and `Table::pass_plugins`, in that order. A [`Table`] is what one generation of the
+//! configuration serves with.
 //!
 //! It knows no sockets of clients (see `server`) and no instances of plugins (see the runtime). Bodies stream by unless
 //! a plugin asks for one. A request on a route without plugins costs nothing for their sake.
@@ -13,55 +14,43 @@ mod in_flight;
 mod reply;
 mod request_id;
 mod routes;
+mod table;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use tidegate_runtime::{Exchange, Plugin, RequestHead, ResponseHead, UpstreamNames};
+use tidegate_runtime::{Exchange, RequestHead, ResponseHead};
 
 pub use self::body::{Body, BodyError};
 pub use self::connection::ConnectionInfo;
 pub(crate) use self::connection::{Activity, Protocol, at};
 pub(crate) use self::reply::problem;
+pub use self::table::{Drained, Seat, Table};
 
-use self::admission::HeadLimits;
 use self::body::Content;
-use self::chain::{Chain, Onward};
+use self::chain::Onward;
 use self::headers::X_REQUEST_ID;
 use self::in_flight::InFlight;
 use self::reply::Refusal;
 use self::request_id::RequestIds;
-use self::routes::{NoMatch, Routes};
-use self::upstream::{Lease, Upstream, Upstreams};
-use crate::config::Config;
+use self::routes::NoMatch;
+use self::table::Way;
+use self::upstream::{Lease, Upstream};
 use crate::stop::phase::{Phase, PhaseView};
 use crate::telemetry::Telemetry;
 
 /// Takes requests, and answers each of them.
 pub struct Proxy {
-    routes: Routes,
-    /// In the order of [`Config::routes`].
-    ways: Vec<Way>,
-    upstreams: Upstreams,
-    upstream_names: UpstreamNames,
+    /// The generation that new exchanges begin with.
+    table: ArcSwap<Table>,
     ids: RequestIds,
-    limits: HeadLimits,
-    body_timeout: Duration,
     phase: PhaseView,
     telemetry: Arc<Telemetry>,
-}
-
-/// Where a route leads.
-struct Way {
-    upstream: usize,
-    chain: Chain,
-    /// Kept here so that a route without such hooks is seen to be one at a glance.
-    sees_responses: bool,
 }
 
 /// A response before it is one.
@@ -73,32 +62,21 @@ struct Answer {
 }
 
 impl Proxy {
-    /// `plugins` are those of the configuration, in its order. Call it inside a tokio runtime: it keeps connections to
-    /// the upstreams. They close when the proxy is dropped.
+    /// A proxy that begins with this table.
     #[must_use]
-    pub fn new(config: &Config, plugins: &[Plugin], telemetry: Arc<Telemetry>, phase: PhaseView) -> Arc<Self> {
-        let ways = config
-            .routes
-            .iter()
-            .map(|route| {
-                let chain =
-                    Chain::new(route.plugins.iter().filter_map(|index| {
-                        Some((plugins.get(*index)?.clone(), config.plugins.get(*index)?.on_failure))
-                    }));
-                Way { upstream: route.upstream, sees_responses: chain.sees_responses(), chain }
-            })
-            .collect();
-        Arc::new(Self {
-            routes: Routes::new(&config.routes),
-            ways,
-            upstreams: Upstreams::new(&config.upstreams),
-            upstream_names: config.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
-            ids: RequestIds::new(),
-            limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
-            body_timeout: config.server.body_timeout,
-            phase,
-            telemetry,
-        })
+    pub fn new(table: Table, telemetry: Arc<Telemetry>, phase: PhaseView) -> Arc<Self> {
+        Arc::new(Self { table: ArcSwap::from_pointee(table), ids: RequestIds::new(), phase, telemetry })
+    }
+
+    /// Begin new exchanges with this table. Those that have begun go on with theirs.
+    pub fn install(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// The table that new exchanges begin with.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
     }
 
     /// Counters and logs of this proxy.
@@ -117,8 +95,10 @@ impl Proxy {
         let id = self.ids.of(&head.headers);
         let mut in_flight = InFlight::begin(&self.telemetry, connection, &id, &head);
         let (method, version) = (head.method.clone(), head.version);
-        let content = Content::incoming(body, self.body_timeout);
-        let answer = match self.pass(connection, &id, head, content, &mut in_flight).await {
+        // One generation for the whole way, up to the last hook.
+        let table = self.table();
+        let content = Content::incoming(body, table.body_timeout);
+        let answer = match table.pass(connection, &id, head, content, &mut in_flight).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 if let Some(failure) = refusal.upstream_failure() {
@@ -127,9 +107,12 @@ impl Proxy {
                 refusal.into_answer(&id)
             }
         };
+        drop(table);
         self.respond(answer, id, &method, version, in_flight)
     }
+}
 
+impl Table {
     /// The way of a request that nothing happens to.
     async fn pass(
         &self,
@@ -149,31 +132,24 @@ impl Proxy {
                 lease: None,
             });
         }
-        let upstream = self.upstreams.at(way.upstream).ok_or(Refusal::Internal("no such upstream"))?;
         headers::prepare_request(&mut head.headers, id, connection.forwarded_for(), head.version);
         if way.chain.len() == 0 {
-            return self.forward(upstream, head.method, target, head.headers, content).await;
+            return self.forward(&way.upstream, head.method, target, head.headers, content).await;
         }
         let exchange = Exchange::new(request_head(connection, id, head, target), Arc::clone(&self.upstream_names));
         // On the heap, so that the requests that go without plugins are not made to carry its state about.
-        Box::pin(self.pass_plugins(way, upstream, exchange, content)).await
+        Box::pin(self.pass_plugins(way, exchange, content)).await
     }
 
     /// The rest of the way on a route with plugins.
-    async fn pass_plugins(
-        &self,
-        way: &Way,
-        upstream: &Upstream,
-        exchange: Box<Exchange>,
-        content: Content,
-    ) -> Result<Answer, Refusal> {
+    async fn pass_plugins(&self, way: &Way, exchange: Box<Exchange>, content: Content) -> Result<Answer, Refusal> {
         let (mut exchange, onward) = way.chain.on_request(exchange, content).await?;
         let (content, lease, hooks_left) = match onward {
             Onward::Client { content, before } => (content, None, before),
             Onward::Upstream(content) => {
                 let upstream = match exchange.upstream.as_deref() {
                     Some(name) => self.upstreams.named(name).ok_or(Refusal::Internal("no such upstream"))?,
-                    None => upstream,
+                    None => &way.upstream,
                 };
                 let request = &mut exchange.request;
                 if let Content::Whole(body) = &content {
@@ -195,7 +171,7 @@ impl Proxy {
     /// Send a request to an upstream, and take its response as it is.
     async fn forward(
         &self,
-        upstream: &Upstream,
+        upstream: &Arc<Upstream>,
         method: Method,
         target: PathAndQuery,
         mut headers: HeaderMap,
@@ -226,10 +202,13 @@ impl Proxy {
                 NoMatch::Unknown => Refusal::NoRoute,
                 NoMatch::Ambiguous => Refusal::AmbiguousPath,
             })?;
-        in_flight.routed(index);
-        self.ways.get(index).ok_or(Refusal::NoRoute)
+        let way = self.ways.get(index).ok_or(Refusal::NoRoute)?;
+        in_flight.routed(&way.counters);
+        Ok(way)
     }
+}
 
+impl Proxy {
     /// Finish an answer: what every response carries, and the framing that its status and the method ask for.
     fn respond(
         &self,
@@ -289,6 +268,6 @@ fn host(headers: &HeaderMap) -> &str {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("table", &self.table.load()).finish_non_exhaustive()
     }
 }

@@ -3,18 +3,22 @@
 //! It follows the phase by itself: from lame-duck on responses ask for the connection to be closed (the proxy adds
 //! that), and from draining on no connection comes in and those that are there end, without losing a request that has
 //! arrived. How long that may take is not decided here: [`Serving::cut`] ends what is left.
+//!
+//! A reload opens and closes listeners one by one: [`Serving::prepare`] binds what is new, [`Serving::apply`] makes it so.
+//! A listener that goes drains as all of them do at the end. Connections keep the time-outs they began with.
 
 mod connection;
 mod io;
 mod listener;
+mod room;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +27,7 @@ pub(crate) use self::listener::bind;
 
 use self::connection::Timeouts;
 use self::listener::Listener;
+use self::room::Room;
 use crate::config;
 use crate::proxy::Proxy;
 use crate::stop::phase::PhaseView;
@@ -56,26 +61,37 @@ const FIELDS_ON_STACK: usize = 100;
 /// Bound listeners. Clients can connect, and wait to be accepted.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<Listener>,
+    listeners: Vec<Bound>,
     shared: Arc<Shared>,
+}
+
+/// A listener and what the configuration calls it.
+#[derive(Debug)]
+struct Bound {
+    configured: SocketAddr,
+    listener: Listener,
 }
 
 /// What listeners and connections have in common.
 struct Shared {
     proxy: Arc<Proxy>,
     phase: PhaseView,
-    http: auto::Builder<connection::Tracked>,
-    timeouts: Timeouts,
-    /// One permit for each connection.
-    room: Arc<Semaphore>,
+    settings: ArcSwap<Settings>,
+    room: Room,
     tasks: TaskTracker,
     /// Ends every task at once.
     cut: CancellationToken,
 }
 
+/// What a connection keeps from its beginning to its end.
+struct Settings {
+    http: auto::Builder<connection::Tracked>,
+    timeouts: Timeouts,
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("timeouts", &self.timeouts).finish_non_exhaustive()
+        f.debug_struct("Shared").field("room", &self.room).finish_non_exhaustive()
     }
 }
 
@@ -86,16 +102,13 @@ impl Server {
     ///
     /// The first address that cannot be bound; none stays bound then.
     pub fn bind(config: &config::Server, proxy: Arc<Proxy>, phase: PhaseView) -> Result<Self, BindError> {
-        let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
-        let tasks = TaskTracker::new();
-        let cut = CancellationToken::new();
-        let tracked = connection::Tracked::new(tasks.clone(), cut.clone());
+        let listeners = config.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<_, _>>()?;
+        let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
         let shared = Shared {
             proxy,
             phase,
-            http: http(config, tracked),
-            timeouts: Timeouts { head: config.header_timeout, idle: config.idle_timeout, body: config.body_timeout },
-            room: Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS))),
+            settings: ArcSwap::from_pointee(Settings::new(config, &tasks, &cut)),
+            room: Room::new(config.max_connections, &tasks),
             tasks,
             cut,
         };
@@ -105,27 +118,111 @@ impl Server {
     /// The bound addresses, in the order of the configuration, ports filled in.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(|bound| bound.listener.address()).collect()
     }
 
     /// Accept connections, until the phase says otherwise.
     #[must_use]
     pub fn start(self) -> Serving {
-        for listener in self.listeners {
-            let shared = Arc::clone(&self.shared);
-            self.shared.tasks.spawn(listener.run(shared));
-        }
-        Serving { shared: self.shared }
+        let serving = Serving { shared: self.shared, open: Mutex::default() };
+        serving.open().extend(self.listeners.into_iter().map(|bound| bound.start(&serving.shared)));
+        serving
     }
+}
+
+impl Bound {
+    fn bind(configured: SocketAddr) -> Result<Self, BindError> {
+        Ok(Self { configured, listener: Listener::bind(configured)? })
+    }
+
+    fn start(self, shared: &Arc<Shared>) -> Open {
+        let (configured, address, closing) = (self.configured, self.listener.address(), CancellationToken::new());
+        shared.tasks.spawn(self.listener.run(Arc::clone(shared), closing.clone()));
+        Open { configured, address, closing }
+    }
+}
+
+impl Settings {
+    fn new(config: &config::Server, tasks: &TaskTracker, cut: &CancellationToken) -> Self {
+        let tracked = connection::Tracked::new(tasks.clone(), cut.clone());
+        Self {
+            http: http(config, tracked),
+            timeouts: Timeouts { head: config.header_timeout, idle: config.idle_timeout, body: config.body_timeout },
+        }
+    }
+}
+
+/// A listener that accepts.
+#[derive(Debug)]
+struct Open {
+    configured: SocketAddr,
+    address: SocketAddr,
+    /// Cancelled to close it, and to drain its connections.
+    closing: CancellationToken,
+}
+
+/// Listeners of a new configuration, bound and not yet accepting.
+#[derive(Debug)]
+pub struct Prepared {
+    new: Vec<Bound>,
 }
 
 /// A server at work.
 #[derive(Debug)]
 pub struct Serving {
     shared: Arc<Shared>,
+    /// In the order of the configuration.
+    open: Mutex<Vec<Open>>,
 }
 
 impl Serving {
+    fn open(&self) -> MutexGuard<'_, Vec<Open>> {
+        // Listeners come and go whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses it listens on, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.open().iter().map(|open| open.address).collect()
+    }
+
+    /// Bind what `config` listens on and this server does not. Nothing is accepted there yet.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound; nothing has changed then.
+    pub fn prepare(&self, config: &config::Server) -> Result<Prepared, BindError> {
+        let mut have: Vec<SocketAddr> = self.open().iter().map(|open| open.configured).collect();
+        let mut new = Vec::new();
+        for address in &config.listen {
+            match have.iter().position(|had| had == address) {
+                Some(place) => drop(have.swap_remove(place)),
+                None => new.push(Bound::bind(*address)?),
+            }
+        }
+        Ok(Prepared { new })
+    }
+
+    /// Serve as `config` says from now on, with what has been prepared for it.
+    pub fn apply(&self, config: &config::Server, prepared: Prepared) {
+        let shared = &self.shared;
+        shared.settings.store(Arc::new(Settings::new(config, &shared.tasks, &shared.cut)));
+        shared.room.resize(config.max_connections);
+        let mut open = self.open();
+        let (mut had, mut new) = (std::mem::take(&mut *open), prepared.new);
+        for address in &config.listen {
+            if let Some(place) = had.iter().position(|had| had.configured == *address) {
+                open.push(had.swap_remove(place));
+            } else if let Some(place) = new.iter().position(|new| new.configured == *address) {
+                open.push(new.swap_remove(place).start(shared));
+            }
+        }
+        for gone in had {
+            tracing::info!(address = %gone.address, "listener is being closed");
+            gone.closing.cancel();
+        }
+    }
+
     /// Exchanges that have begun and whose response is not yet handed over.
     #[must_use]
     pub fn in_flight(&self) -> usize {

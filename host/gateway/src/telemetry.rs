@@ -6,12 +6,11 @@ pub mod metrics;
 
 use std::sync::Arc;
 
-use tidegate_runtime::Plugin;
-
 use self::access::AccessLog;
 pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
-use crate::config::Config;
+use crate::config::Log;
+use crate::roster::Roster;
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
 
@@ -25,18 +24,18 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// `plugins` are those of the configuration, in its order. The guard writes out what is left of the access log
+    /// The guard writes out what is left of the access log
     /// when it is dropped; drop it last.
     #[must_use]
     pub fn start(
-        config: &Config,
-        plugins: &[Plugin],
+        config: &Log,
+        roster: Arc<Roster>,
         stops: Arc<StopLog>,
         phase: PhaseView,
     ) -> (Arc<Self>, AccessLogGuard) {
-        let (access, guard) = AccessLog::start(&config.log);
+        let (access, guard) = AccessLog::start(config);
         let dropped = access.as_ref().map(AccessLog::dropped);
-        (Arc::new(Self { metrics: Metrics::new(config, plugins, stops, phase, dropped), access }), guard)
+        (Arc::new(Self { metrics: Metrics::new(roster, stops, phase, dropped), access }), guard)
     }
 
     /// All metrics, in the OpenMetrics text format.

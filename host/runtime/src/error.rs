@@ -176,6 +176,12 @@ pub enum Unavailable {
     /// It is being stopped.
     #[error("it is being stopped")]
     Stopping,
+    /// An operator has switched it off.
+    #[error("it is disabled")]
+    Disabled,
+    /// It failed too often, and waits for somebody to look at it.
+    #[error("it is quarantined")]
+    Quarantined,
 }
 
 /// Whole milliseconds, for people.

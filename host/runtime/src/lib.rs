@@ -44,6 +44,6 @@ pub use inspect::{Import, Inspection};
 pub use limits::{Instances, Isolation, Limits, Recycle};
 pub use plugin::{Plugin, PluginSpec};
 pub use pool::Health;
-pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError};
+pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError, digest};
 pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats, Tally};
 pub use stop::{Phase, StopObserver, StopOutcome, StopReason, StopRecord};

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::contract::{Hook, Hooks};
 use crate::environment::{Clock, Moment};
-use crate::error::{CallError, EndCause};
+use crate::error::{CallError, EndCause, Unavailable};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
 use crate::instance::{Instance, Template};
@@ -217,6 +217,14 @@ impl Plugin {
         self.call(exchange, OnResponseBody(body)).await
     }
 
+    /// Count a call that is not made, because somebody has taken the plugin out.
+    #[must_use]
+    pub fn refuse(&self, hook: Hook, why: Unavailable) -> CallError {
+        let cause = EndCause::Unavailable(why);
+        self.inner.spec.tally.record(hook, (&cause).into(), Duration::ZERO, Duration::ZERO);
+        self.inner.error(hook, cause)
+    }
+
     /// Numbers of the instances that live now, those that are being stopped included: each one that is missing from a
     /// later answer has died in a call, or has been heard of, or is being told of right now.
     #[must_use]
@@ -241,6 +249,12 @@ impl Plugin {
         }
     }
 
+    /// The tally its calls are counted in.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.inner.spec.tally
+    }
+
     async fn call<C: Call>(&self, exchange: Box<Exchange>, call: C) -> (Box<Exchange>, Result<C::Output, CallError>) {
         let inner = &self.inner;
         let began = inner.clock().now();
@@ -255,6 +269,12 @@ impl Plugin {
         let lease = Lease { inner: Arc::clone(inner), slot: Some(slot) };
         let tasks = &inner.tasks;
         Finish { tasks, call: Some(Box::pin(lease.serve(exchange, call, Times { began, ready, deadline }))) }.await
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", self.name()).finish_non_exhaustive()
     }
 }
 

@@ -69,6 +69,12 @@ struct Shared {
     tasks: TaskTracker,
 }
 
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
     /// Set up the engine and its ticker.
     ///
@@ -236,7 +242,9 @@ impl Runtime {
     }
 }
 
-fn digest(bytes: &[u8]) -> Arc<str> {
+/// The digest of a component: `sha256:` and 64 hex digits.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Arc<str> {
     use std::fmt::Write as _;
     let mut text = String::from("sha256:");
     for byte in Sha256::digest(bytes) {

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tidegate_runtime::{Isolation, Plugin, Recycle, Runtime};
+use tidegate_runtime::{Isolation, Recycle, Runtime};
 
 use super::table::Table;
 use super::{CheckArgs, Failure, print};
 use crate::config::{self, Config, HumanDuration, HumanSize, OnFailure};
-use crate::plugins;
+use crate::plugins::{self, Loaded, Loader};
 use crate::stop::ledger::{Ledger, MARGIN};
 
 /// Load everything as `run` would, and say what would run. The plugins are configured but serve nothing, so they are
@@ -21,15 +21,16 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
     let loaded = tokio.block_on(async {
         let runtime = Runtime::new(plugins::runtime_config(&config))?;
-        Ok::<_, Failure>(plugins::load_all(&config, &runtime, &Arc::default(), |_| {}).await?)
+        let loader = Loader { runtime, stops: Arc::default(), generation: 1 };
+        Ok::<_, Failure>(plugins::load_all(&config, &loader, &[], |_| {}).await?)
     })?;
     print(&format!("{} can run\n\n{}", args.config.display(), summary(&config, &loaded, &ledger)))
 }
 
-fn summary(config: &Config, loaded: &[Plugin], ledger: &Ledger) -> String {
+fn summary(config: &Config, loaded: &[Loaded], ledger: &Ledger) -> String {
     let hooks: Vec<String> = loaded
         .iter()
-        .map(|plugin| plugin.hooks().iter().map(|hook| hook.as_str()).collect::<Vec<_>>().join(" "))
+        .map(|loaded| loaded.plugin.hooks().iter().map(|hook| hook.as_str()).collect::<Vec<_>>().join(" "))
         .collect();
     let mut text = String::new();
     for (title, table) in [

@@ -1,5 +1,6 @@
 //! `tidegate run`
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use tidegate_runtime::Runtime;
 
 use super::{Failure, RunArgs, print};
 use crate::config::{Config, HumanDuration};
-use crate::gateway::{Addresses, Gateway};
-use crate::plugins;
-use crate::signals::StopSignals;
+use crate::control::Control;
+use crate::gateway::{Addresses, Gateway, Start};
+use crate::plugins::{self, Loader, Progress};
+use crate::signals::{ReloadSignals, StopCause, StopSignals};
 use crate::stop::log::StopLog;
 use crate::stop::report::Report;
 use crate::telemetry::log;
@@ -24,22 +26,26 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
-    let code = tokio.block_on(serve(&config, args.shutdown_report.as_deref()));
+    let code = tokio.block_on(serve(args, config));
     // Everything that had to end has ended, or has had its time.
     tokio.shutdown_background();
     code
 }
 
-async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failure> {
-    let mut signals =
-        StopSignals::listen().map_err(|error| Failure::gateway(format!("cannot listen for signals: {error}")))?;
-    let runtime = Runtime::new(plugins::runtime_config(config))?;
+async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
+    let deaf = |error| Failure::gateway(format!("cannot listen for signals: {error}"));
+    let mut signals = StopSignals::listen().map_err(deaf)?;
+    // Also before there is anything to reload: it must not end the process.
+    let reloads = ReloadSignals::listen().map_err(deaf)?;
+    let report_file = args.shutdown_report.as_deref();
+    let runtime = Runtime::new(plugins::runtime_config(&config))?;
     let stops = Arc::<StopLog>::default();
-    let progress = |loaded: plugins::Loaded<'_>| {
+    let loader = Loader { runtime: runtime.clone(), stops: Arc::clone(&stops), generation: 1 };
+    let progress = |loaded: Progress<'_>| {
         tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
     };
     let plugins = tokio::select! {
-        plugins = plugins::load_all(config, &runtime, &stops, progress) => plugins?,
+        plugins = plugins::load_all(&config, &loader, &[], progress) => plugins?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before it was ready");
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
@@ -47,12 +53,26 @@ async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failur
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
-    let gateway = Gateway::start(config, runtime, plugins, stops)?;
+    let gateway = Gateway::start(Start { file: args.config.clone(), config, runtime, stops, plugins })?;
     print(&ready(gateway.addresses()))?;
 
-    let signal = signals.next().await;
-    let report = gateway.stop(signal, &mut signals).await;
+    let cause = tokio::select! {
+        biased;
+        signal = signals.next() => StopCause::Signal(signal),
+        () = gateway.asked_to_stop() => StopCause::Admin,
+        // How each goes is in the log.
+        never = reload_on(reloads, gateway.control()) => match never {},
+    };
+    let report = gateway.stop(cause, &mut signals).await;
     Ok(finish(&report, report_file))
+}
+
+/// Reload once per signal, one at a time; those that come meanwhile count as one.
+async fn reload_on(mut signals: ReloadSignals, control: &Control) -> Infallible {
+    loop {
+        signals.next().await;
+        let _ = control.reload("SIGHUP").await;
+    }
 }
 
 /// Write the report where it was asked for. Returns the code to exit with.

@@ -54,12 +54,13 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let problems = top.problems();
     let cache = settings::cache(&top, folder);
     let (server, listen) = settings::server(top.table("server", "[server]"));
-    let (admin, admin_listen) = settings::admin(top.table("admin", "[admin]"));
+    let (admin, admin_listen) = settings::admin(top.table("admin", "[admin]"), folder, files);
     listen_once(&listen, &admin_listen, problems);
     let shutdown_spans = ShutdownSpans::of(&top);
     let before = problems.count();
     let shutdown = settings::shutdown(top.table("shutdown", "[shutdown]"));
     let shutdown_is_sound = problems.count() == before;
+    let reload = settings::reload(top.table("reload", "[reload]"));
     let log = settings::log(top.table("log", "[log]"));
     let (upstreams, upstream_names) = upstreams(&top);
     let (plugins, plugin_names) = plugins(&top, folder, files);
@@ -69,7 +70,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, log, upstreams, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, upstreams, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {

@@ -38,6 +38,7 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
             &[("closed", OnFailure::Closed), ("open", OnFailure::Open)],
             OnFailure::Closed,
         ),
+        quarantine: quarantine(&table),
         config: config(&table),
         limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
     };
@@ -159,6 +160,24 @@ fn recycle(table: &Table<'_>) -> Recycle {
     let memory = inner.size("memory", MEMORY, 0);
     inner.finish();
     Recycle { calls: (calls > 0).then_some(calls as u64), memory: (memory > 0).then_some(memory) }
+}
+
+/// Faults in a row that are enough, or `false` for never. The breaker opens at ten; from there on each further one is a
+/// failed attempt, up to ten seconds apart. Six of those are twenty seconds without one good call.
+fn quarantine(table: &Table<'_>) -> Option<u32> {
+    const DEFAULT: u32 = 16;
+    let Some(value) = table.value("quarantine") else { return Some(DEFAULT) };
+    match value.get_ref() {
+        DeValue::Boolean(false) => None,
+        DeValue::Integer(_) => {
+            let faults = table.count_in("quarantine", value, 10..=1_000_000);
+            faults.and_then(|faults| u32::try_from(faults).ok()).or(Some(DEFAULT))
+        }
+        _ => {
+            table.wrong("quarantine", value, "a number of faults in a row, or false");
+            Some(DEFAULT)
+        }
+    }
 }
 
 /// `[plugin.config]` as JSON.

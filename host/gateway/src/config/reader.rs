@@ -329,7 +329,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The candidate that was probably meant: at most one slip for every three letters.
-pub(super) fn nearest<'c>(name: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(name: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let limit = name.chars().count().div_ceil(3).min(3);
     candidates
         .iter()

@@ -1,5 +1,6 @@
-//! The tables that are there once: `[server]`, `[admin]`, `[shutdown]`, `[log]`, and `cache`.
+//! The tables that are there once: `[server]`, `[admin]`, `[shutdown]`, `[reload]`, `[log]`, and `cache`.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::build::Files;
 use super::diagnostic::Diagnostic;
 use super::reader::{Table, nearest};
-use super::{Admin, Log, LogFormat, Server, Shutdown};
+use super::{Admin, Log, LogFormat, Reload, Server, Shutdown, Token};
 
 /// No configured time is longer; a longer one is a slip of the keyboard.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -90,16 +92,61 @@ fn address(table: &Table<'_>, text: &Spanned<&str>) -> Option<Address> {
     None
 }
 
-/// `[admin]`
-pub(super) fn admin(table: Option<Table<'_>>) -> (Admin, Address) {
-    let mut listen = (DEFAULT_ADMIN, None);
+/// `[admin]`; the token's file is looked for in `folder`.
+pub(super) fn admin(table: Option<Table<'_>>, folder: &Path, files: Files) -> (Admin, Address) {
+    let (mut listen, mut token) = ((DEFAULT_ADMIN, None), None);
     if let Some(table) = table {
         if let Some(text) = table.string("listen") {
             listen = address(&table, &text).unwrap_or(listen);
         }
+        if let (Some(path), Files::Checked) = (table.string("token_file"), files) {
+            match read_token(&folder.join(path.get_ref())) {
+                Ok(found) => token = Some(found),
+                Err(label) => table.problems().push(
+                    Diagnostic::at(path.span(), "the token cannot be used")
+                        .label(label)
+                        .hint("put one line of 16 or more visible characters there, from `openssl rand -hex 32` say"),
+                ),
+            }
+        }
         table.finish();
     }
-    (Admin { listen: listen.0 }, listen)
+    (Admin { listen: listen.0, token }, listen)
+}
+
+/// The first line of a file, if a header field can carry it and nobody guesses it.
+fn read_token(path: &Path) -> Result<Token, String> {
+    const LONGEST: u64 = 4096;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST).read_to_string(&mut text))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let token = text.trim();
+    match token.len() {
+        0 => Err("the file is empty".to_owned()),
+        1..16 => Err("it has fewer than 16 characters".to_owned()),
+        _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err("it has characters that a header field cannot carry".to_owned())
+        }
+        _ => Ok(Token(token.to_owned())),
+    }
+}
+
+/// `[reload]`
+pub(super) fn reload(table: Option<Table<'_>>) -> Reload {
+    let mut reload = Reload { watch: None, rollback: Duration::from_secs(60) };
+    if let Some(table) = table {
+        if table.span_of("watch").is_some() {
+            let second = Duration::from_secs(1);
+            reload.watch = Some(table.duration("watch", 100 * MILLISECOND..=3600 * second, second));
+        } else {
+            // Known, and not there.
+            let _ = table.value("watch");
+        }
+        reload.rollback = table.duration("rollback", Duration::ZERO..=DAY, reload.rollback);
+        table.finish();
+    }
+    reload
 }
 
 /// `[shutdown]`. Whether the parts fit is the ledger's to say.

@@ -238,7 +238,7 @@ error: unknown key `tick` in [[plugin]]
    |
 16 | tick = "1s"
    | ^^^^
-hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `config`, `limits`, `grants`
+hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `quarantine`, `config`, `limits`, `grants`
 
 error: there is no upstream named `app`
   --> tidegate.toml:20:12

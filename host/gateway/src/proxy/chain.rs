@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use tidegate_runtime::{BodyVerdict, CallError, Exchange, Hook, Plugin, Reply, Verdict};
+use tidegate_runtime::{BodyVerdict, CallError, Exchange, Hook, Plugin, Reply, Unavailable, Verdict};
 
 use super::body::{Content, GatherError};
 use super::reply::Refusal;
+use super::table::Seat;
 use crate::config::OnFailure;
 
 /// Plugins in the order of the route.
@@ -16,9 +17,12 @@ pub(super) struct Chain {
     steps: Vec<Step>,
 }
 
-struct Step {
+/// One plugin of a route.
+pub(super) struct Step {
     plugin: Plugin,
     on_failure: OnFailure,
+    /// Why it serves nothing, if it does not.
+    out: Option<Unavailable>,
 }
 
 /// Where a request goes after the request hooks.
@@ -37,15 +41,12 @@ pub(super) enum Onward {
 
 impl Chain {
     /// Plugins without a request or response hook are left out.
-    pub(super) fn new(plugins: impl Iterator<Item = (Plugin, OnFailure)>) -> Self {
-        let steps = plugins
-            .filter(|(plugin, _)| {
-                let hooks = plugin.hooks();
-                hooks.contains(Hook::OnRequest) || hooks.contains(Hook::OnResponse)
-            })
-            .map(|(plugin, on_failure)| Step { plugin, on_failure })
-            .collect();
-        Self { steps }
+    pub(super) fn new(steps: impl Iterator<Item = Step>) -> Self {
+        let has_hooks = |step: &Step| {
+            let hooks = step.plugin.hooks();
+            hooks.contains(Hook::OnRequest) || hooks.contains(Hook::OnResponse)
+        };
+        Self { steps: steps.filter(has_hooks).collect() }
     }
 
     /// How many plugins there are.
@@ -66,6 +67,9 @@ impl Chain {
     ) -> Result<(Box<Exchange>, Onward), Refusal> {
         for (before, step) in self.steps.iter().enumerate() {
             if !step.plugin.hooks().contains(Hook::OnRequest) {
+                continue;
+            }
+            if step.is_out(&exchange, Hook::OnRequest)? {
                 continue;
             }
             let (back, verdict) = step.plugin.on_request(exchange).await;
@@ -106,6 +110,9 @@ impl Chain {
     ) -> Result<(Box<Exchange>, Content), Refusal> {
         for step in self.steps.iter().take(count).rev() {
             if !step.plugin.hooks().contains(Hook::OnResponse) {
+                continue;
+            }
+            if step.is_out(&exchange, Hook::OnResponse)? {
                 continue;
             }
             let (back, verdict) = step.plugin.on_response(exchange).await;
@@ -158,6 +165,18 @@ fn answer(exchange: &mut Exchange, reply: Reply) -> Content {
 }
 
 impl Step {
+    pub(super) fn new(seat: &Seat, on_failure: OnFailure) -> Self {
+        Self { plugin: seat.plugin.clone(), on_failure, out: seat.out }
+    }
+
+    /// Whether the exchange goes on without this hook, because somebody has taken the plugin out.
+    fn is_out(&self, exchange: &Exchange, hook: Hook) -> Result<bool, Refusal> {
+        match self.out {
+            None => Ok(false),
+            Some(why) => self.settle::<()>(exchange, Err(self.plugin.refuse(hook, why))).map(|_| true),
+        }
+    }
+
     fn name(&self) -> Arc<str> {
         Arc::clone(self.plugin.name())
     }

@@ -9,6 +9,7 @@ use super::body::BodyError;
 use super::connection::{Activity, ConnectionInfo};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Ending, Line};
+use crate::telemetry::metrics::RouteCounters;
 
 /// The status under which exchanges are counted that had none when the client went away or was cut off. Nobody sees
 /// it on the wire; the number is nginx's.
@@ -21,7 +22,7 @@ pub(super) struct InFlight {
     connection: Arc<ConnectionInfo>,
     id: HeaderValue,
     began: Instant,
-    route: Option<usize>,
+    route: Option<Arc<RouteCounters>>,
     status: u16,
     sent: u64,
     ending: Ending,
@@ -68,8 +69,8 @@ impl InFlight {
     }
 
     /// The request has found its route.
-    pub(super) fn routed(&mut self, route: usize) {
-        self.route = Some(route);
+    pub(super) fn routed(&mut self, route: &Arc<RouteCounters>) {
+        self.route = Some(Arc::clone(route));
     }
 
     /// The response's head is ready.
@@ -103,7 +104,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let took = self.began.elapsed();
         self.connection.activity().ended();
-        self.telemetry.metrics.exchanges.ended(self.route, self.status, took, self.ending);
+        self.telemetry.metrics.exchanges.ended(self.route.as_deref(), self.status, took, self.ending);
         if let (Some(access), Some(request)) = (&self.telemetry.access, &self.request) {
             access.write(&Line {
                 id: self.id.as_bytes(),

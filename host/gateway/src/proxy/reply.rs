@@ -183,21 +183,19 @@ impl Refusal {
         let status = self.status();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let body = problem(status, &self.detail(), Some(id));
+        let mut document = problem(status, &self.detail());
+        document.insert("request_id".to_owned(), id.into());
+        let body = Bytes::from(serde_json::Value::Object(document).to_string() + "\n");
         Answer { status, headers, content: Content::Whole(body), lease: None }
     }
 }
 
-/// A problem document (RFC 9457).
-pub(crate) fn problem(status: StatusCode, detail: &str, request_id: Option<&str>) -> Bytes {
-    let mut document = serde_json::json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-    });
-    if let (Some(id), Some(members)) = (request_id, document.as_object_mut()) {
-        members.insert("request_id".to_owned(), id.into());
-    }
-    Bytes::from(document.to_string() + "\n")
+/// A problem document (RFC 9457), without what only some of them have.
+pub(crate) fn problem(status: StatusCode, detail: &str) -> serde_json::Map<String, serde_json::Value> {
+    let mut document = serde_json::Map::new();
+    document.insert("type".to_owned(), "about:blank".into());
+    document.insert("title".to_owned(), status.canonical_reason().unwrap_or("Error").into());
+    document.insert("status".to_owned(), status.as_u16().into());
+    document.insert("detail".to_owned(), detail.into());
+    document
 }

@@ -84,29 +84,28 @@ pub(super) enum UpstreamError {
     Upload(UploadFailure),
 }
 
-/// All upstreams of the configuration. Dropping it closes their connections.
+/// All upstreams of a configuration. One that nobody has any more closes its connections.
 #[derive(Debug)]
-pub(super) struct Upstreams {
-    all: Vec<Upstream>,
-    _closes: DropGuard,
-}
+pub(super) struct Upstreams(Vec<Arc<Upstream>>);
 
 impl Upstreams {
     /// Needs a tokio runtime, for the tasks that drive and expire connections.
-    pub(super) fn new(upstreams: &[config::Upstream]) -> Self {
-        let tasks = Tasks { tracker: TaskTracker::new(), closed: CancellationToken::new() };
-        let all = upstreams.iter().map(|upstream| Upstream::new(upstream, &tasks)).collect();
-        Self { all, _closes: tasks.closed.drop_guard() }
+    /// One that is configured as it was `before` is the same one, with its connections.
+    pub(super) fn new(upstreams: &[config::Upstream], before: Option<&Self>) -> Self {
+        let kept = |config: &config::Upstream| {
+            before.and_then(|before| before.0.iter().find(|upstream| upstream.config == *config)).map(Arc::clone)
+        };
+        Self(upstreams.iter().map(|config| kept(config).unwrap_or_else(|| Upstream::new(config))).collect())
     }
 
     /// The upstream at this place of the configuration.
-    pub(super) fn at(&self, index: usize) -> Option<&Upstream> {
-        self.all.get(index)
+    pub(super) fn at(&self, index: usize) -> Option<&Arc<Upstream>> {
+        self.0.get(index)
     }
 
     /// The upstream of this name.
-    pub(super) fn named(&self, name: &str) -> Option<&Upstream> {
-        self.all.iter().find(|upstream| &*upstream.name == name)
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.0.iter().find(|upstream| &*upstream.config.name == name)
     }
 }
 
@@ -129,27 +128,24 @@ impl Tasks {
 /// One upstream: targets that are as good as each other.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    name: Arc<str>,
+    config: config::Upstream,
     targets: Vec<Arc<Target>>,
     next: AtomicUsize,
-    response_timeout: Duration,
+    _closes: DropGuard,
 }
 
 impl Upstream {
-    fn new(config: &config::Upstream, tasks: &Tasks) -> Self {
-        let targets = config.targets.iter().map(|authority| Target::start(authority, config, tasks)).collect();
-        Self {
-            name: Arc::clone(&config.name),
-            targets,
-            next: AtomicUsize::new(0),
-            response_timeout: config.response_timeout,
-        }
+    fn new(config: &config::Upstream) -> Arc<Self> {
+        let tasks = Tasks { tracker: TaskTracker::new(), closed: CancellationToken::new() };
+        let targets = config.targets.iter().map(|authority| Target::start(authority, config, &tasks)).collect();
+        let _closes = tasks.closed.drop_guard();
+        Arc::new(Self { config: config.clone(), targets, next: AtomicUsize::new(0), _closes })
     }
 
     /// Send a request and wait for the head of the response. The targets take turns. One that cannot be connected to
     /// passes the turn on: nothing has been sent. Once a byte may have been sent there is no second try.
     pub(super) async fn send(
-        &self,
+        self: &Arc<Self>,
         head: http::request::Parts,
         content: Content,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
@@ -190,22 +186,22 @@ impl Upstream {
     }
 
     async fn exchange(
-        &self,
+        self: &Arc<Self>,
         target: &Arc<Target>,
         mut sender: SendRequest<Upload>,
         request: Request<Upload>,
         upload: Option<&UploadState>,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
         let sent = sender.try_send_request(request);
-        let Some(result) = until_late(self.response_timeout, upload, sent).await else {
-            let (target, limit) = (target.authority.clone(), self.response_timeout);
+        let Some(result) = until_late(self.config.response_timeout, upload, sent).await else {
+            let (target, limit) = (target.authority.clone(), self.config.response_timeout);
             return Err(Failure::Final(UpstreamError::ResponseTimeout { target, limit }));
         };
         match result {
             Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Failure::Final(UpstreamError::Switched { target: target.authority.clone() }))
             }
-            Ok(response) => Ok((response, Lease { sender, target: Arc::clone(target) })),
+            Ok(response) => Ok((response, Lease { sender, target: Arc::clone(target), _upstream: Arc::clone(self) })),
             Err(mut failed) => {
                 let unsent = failed.take_message();
                 let error = classify(&target.authority, failed.into_error(), upload);
@@ -374,12 +370,14 @@ impl Target {
 pub(super) struct Lease {
     sender: SendRequest<Upload>,
     target: Arc<Target>,
+    /// Keeps the connection up, also when no configuration has the upstream any more.
+    _upstream: Arc<Upstream>,
 }
 
 impl Lease {
     /// The response has been read to its end.
     pub(super) fn give_back(self) {
-        let Self { mut sender, target } = self;
+        let Self { mut sender, target, _upstream } = self;
         if sender.is_ready() {
             target.put_idle(sender);
         } else if !sender.is_closed() {

@@ -49,6 +49,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     _permit: Option<OwnedSemaphorePermit>,
+    closing: CancellationToken,
 ) {
     // A response in two segments must not wait for the acknowledgement of the first.
     if stream.set_nodelay(true).is_err() {
@@ -57,23 +58,25 @@ pub(super) async fn serve(
     }
     let _open = Open::new(&shared);
     let info = Arc::new(ConnectionInfo::new(peer));
-    if shared.cut.run_until_cancelled(drive(&shared, stream, &info)).await.is_none() {
+    if shared.cut.run_until_cancelled(drive(&shared, stream, &info, &closing)).await.is_none() {
         shared.proxy.telemetry().metrics.connections.evicted(Eviction::Cut);
     }
 }
 
-async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
-    let activity = info.activity();
+async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>, closing: &CancellationToken) {
+    let (activity, settings) = (info.activity(), shared.settings.load_full());
+    let timeouts = &settings.timeouts;
     let service = service_fn(|request| {
         let (proxy, info) = (Arc::clone(&shared.proxy), Arc::clone(info));
         async move { Ok::<_, Infallible>(proxy.handle(&info, request).await) }
     });
     let watched = TokioIo::new(Watched::new(stream, Arc::clone(info)));
-    let mut connection = pin!(shared.http.serve_connection(watched, service));
+    let mut connection = pin!(settings.http.serve_connection(watched, service));
     let mut phase = shared.phase.clone();
-    let mut draining = pin!(phase.reached(Phase::Draining));
+    // At the end of the process, or when a reload takes the listener away.
+    let mut draining = pin!(closing.run_until_cancelled(phase.reached(Phase::Draining)));
     let mut stage = Stage::Serving;
-    let mut timer = pin!(tokio::time::sleep_until(Instant::now() + shared.timeouts.shortest()));
+    let mut timer = pin!(tokio::time::sleep_until(Instant::now() + timeouts.shortest()));
     let mut drain_began = None;
 
     loop {
@@ -85,7 +88,7 @@ async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
                 }
                 return;
             }
-            () = draining.as_mut(), if drain_began.is_none() => {
+            _ = draining.as_mut(), if drain_began.is_none() => {
                 drain_began = Some(Instant::now());
                 if activity.protocol() == Protocol::Http2 {
                     // GOAWAY tells the client which streams will be served; none that it has sent is lost.
@@ -97,7 +100,7 @@ async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
                 timer.as_mut().reset(Instant::now());
             }
             () = timer.as_mut() => {
-                let verdict = match judge(activity, &shared.timeouts, stage, drain_began) {
+                let verdict = match judge(activity, timeouts, stage, drain_began) {
                     Verdict::Close(why) if activity.protocol() != Protocol::Http2 => {
                         // The last look: bytes that the kernel has and the reactor has not told of are a request.
                         activity.probe(true);
@@ -108,7 +111,7 @@ async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
                         if is_idle(activity) {
                             Verdict::Close(why)
                         } else {
-                            Verdict::Wait(Instant::now() + shared.timeouts.shortest())
+                            Verdict::Wait(Instant::now() + timeouts.shortest())
                         }
                     }
                     verdict => verdict,
@@ -121,7 +124,7 @@ async fn drive(shared: &Shared, stream: TcpStream, info: &Arc<ConnectionInfo>) {
                         }
                         connection.as_mut().graceful_shutdown();
                         stage = Stage::Closing;
-                        timer.as_mut().reset(Instant::now() + shared.timeouts.shortest());
+                        timer.as_mut().reset(Instant::now() + timeouts.shortest());
                     }
                     Verdict::Evict(why) => {
                         shared.proxy.telemetry().metrics.connections.evicted(why);

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::{LINGER, Shared};
@@ -91,31 +92,32 @@ impl Listener {
         self.address
     }
 
-    /// Accept until the drain begins, then close.
-    pub(super) async fn run(self, shared: Arc<Shared>) {
+    /// Accept until the drain begins, or this listener is no longer wanted; then close.
+    pub(super) async fn run(self, shared: Arc<Shared>, closing: CancellationToken) {
         let mut phase = shared.phase.clone();
         let cut = shared.cut.clone();
         tokio::select! {
             biased;
             () = cut.cancelled() => return,
             () = phase.reached(Phase::Draining) => {}
-            () = self.accept_all(&shared) => return,
+            () = closing.cancelled() => {}
+            () = self.accept_all(&shared, &closing) => return,
         }
-        if cut.run_until_cancelled(self.close(&shared)).await.is_none() {
+        if cut.run_until_cancelled(self.close(&shared, &closing)).await.is_none() {
             tracing::debug!(address = %self.address, "listener cut off while closing");
         }
     }
 
     /// Never holds a connection across an await, so that dropping this future loses none.
-    async fn accept_all(&self, shared: &Arc<Shared>) {
+    async fn accept_all(&self, shared: &Arc<Shared>, closing: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         loop {
             // Room first: a connection that there is no room for stays in the kernel's queue, where it costs nothing.
-            let Ok(permit) = Arc::clone(&shared.room).acquire_owned().await else { return };
+            let Some(permit) = shared.room.enter().await else { return };
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
-                    serve(shared, stream, peer, Some(permit));
+                    serve(shared, stream, peer, Some(permit), closing);
                 }
                 Err(error) => {
                     shared.proxy.telemetry().metrics.connections.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -133,14 +135,14 @@ impl Listener {
     /// Close without losing a connection. Closing a socket resets the connections that the kernel has established on it
     /// and nobody has accepted, whose clients may have sent requests already. So first no new ones are let in, where
     /// the system can do that, then those that are there are accepted, and only then the socket is closed.
-    async fn close(&self, shared: &Arc<Shared>) {
+    async fn close(&self, shared: &Arc<Shared>, closing: &CancellationToken) {
         self.refuse_handshakes();
         let deadline = Instant::now() + LINGER;
         // More than `max_connections` if need be: they are in the queue already, and the queue is short.
         let accept_rest = async {
             loop {
                 match self.socket.accept().await {
-                    Ok((stream, peer)) => serve(shared, stream, peer, None),
+                    Ok((stream, peer)) => serve(shared, stream, peer, None, closing),
                     Err(error) if is_about_one_connection(&error) => {}
                     Err(error) => {
                         tracing::warn!(address = %self.address, %error, "cannot accept connections");
@@ -155,7 +157,7 @@ impl Listener {
         while let Ok((stream, peer)) = socket.accept() {
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
             if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
-                serve(shared, stream, peer, None);
+                serve(shared, stream, peer, None, closing);
             }
         }
         tracing::debug!(address = %self.address, "listener closed");
@@ -191,9 +193,15 @@ impl Listener {
     fn refuse_handshakes(&self) {}
 }
 
-fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+fn serve(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: Option<OwnedSemaphorePermit>,
+    closing: &CancellationToken,
+) {
     shared.proxy.telemetry().metrics.connections.accepted.fetch_add(1, Ordering::Relaxed);
-    shared.tasks.spawn(connection::serve(Arc::clone(shared), stream, peer, permit));
+    shared.tasks.spawn(connection::serve(Arc::clone(shared), stream, peer, permit, closing.clone()));
 }
 
 /// The connection failed while it waited to be accepted; the next one may be fine.

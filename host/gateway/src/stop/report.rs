@@ -44,6 +44,9 @@ pub struct Report {
     pub plugins: Vec<PluginReport>,
     /// The code the process exits with; see [`exit_code`].
     pub exit_code: u8,
+    /// Whether the process has come to its end; false in an answer of the admin API while the stop still runs.
+    #[serde(default = "whole")]
+    pub complete: bool,
 }
 
 /// One phase.
@@ -79,6 +82,9 @@ pub struct PluginReport {
     pub digest: String,
     /// The instance's number.
     pub instance: u64,
+    /// The generation of the configuration that loaded it.
+    #[serde(default = "first_generation")]
+    pub generation: u64,
     /// How its stop ended.
     pub outcome: StopOutcome,
     /// The time it was given, counted from the beginning of its stop.
@@ -97,6 +103,16 @@ pub struct PluginReport {
     pub error: Option<String>,
 }
 
+/// A report that does not say is one that was written at the end.
+fn whole() -> bool {
+    true
+}
+
+/// A report that does not say was written when there was no other.
+fn first_generation() -> u64 {
+    1
+}
+
 impl PhaseReport {
     /// A phase that began `started` after the signal.
     #[must_use]
@@ -113,11 +129,12 @@ impl PhaseReport {
 impl PluginReport {
     /// What the runtime recorded of one stop.
     #[must_use]
-    pub fn new(record: &StopRecord) -> Self {
+    pub fn new(record: &StopRecord, generation: u64) -> Self {
         Self {
             name: record.plugin.to_string(),
             digest: record.digest.to_string(),
             instance: record.instance,
+            generation,
             outcome: record.outcome,
             budget_ms: millis(record.budget),
             took_ms: millis(record.took),
@@ -169,6 +186,7 @@ impl Report {
             requests: Requests::default(),
             plugins: Vec::new(),
             exit_code: 0,
+            complete: true,
         }
     }
 
@@ -199,6 +217,7 @@ pub(crate) mod tests {
             name: name.to_owned(),
             digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
             instance,
+            generation: 1,
             outcome,
             budget_ms: 5_000,
             took_ms,
@@ -229,6 +248,7 @@ pub(crate) mod tests {
             exit_code: exit_code(&requests, &plugins, None, false),
             requests,
             plugins,
+            complete: true,
         }
     }
 
@@ -258,6 +278,7 @@ pub(crate) mod tests {
       "name": "audit",
       "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
       "instance": 0,
+      "generation": 1,
       "outcome": "completed",
       "budget_ms": 5000,
       "took_ms": 12,
@@ -268,10 +289,20 @@ pub(crate) mod tests {
       "error": null
     }
   ],
-  "exit_code": 0
+  "exit_code": 0,
+  "complete": true
 }
 "#;
         assert_eq!(report().to_json(), expected);
+    }
+
+    #[test]
+    fn a_report_from_before_there_were_reloads_reads_as_what_it_was() {
+        let mut json = serde_json::to_value(report()).expect("JSON");
+        json.as_object_mut().and_then(|report| report.remove("complete")).expect("it was there");
+        let plugin = json.pointer_mut("/plugins/0").and_then(|plugin| plugin.as_object_mut());
+        plugin.and_then(|plugin| plugin.remove("generation")).expect("it was there");
+        assert_eq!(serde_json::from_value::<Report>(json).expect("a report"), report());
     }
 
     #[test]
@@ -319,7 +350,7 @@ pub(crate) mod tests {
             overshoot: Duration::from_micros(1_234),
             error: Some("stopped".to_owned()),
         };
-        let line = PluginReport::new(&record);
+        let line = PluginReport::new(&record, 3);
         assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
         assert_eq!((line.outcome, line.instance), (StopOutcome::Overran, 7));
     }

@@ -4,16 +4,17 @@
 
 mod scrape;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::Plugin;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::access::Ending;
-use crate::config::Config;
+use crate::config;
 use crate::proxy::BodyError;
+use crate::roster::Roster;
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
 
@@ -32,32 +33,37 @@ pub struct Metrics {
     pub(crate) exchanges: Exchanges,
     pub(crate) connections: Connections,
     stops: Arc<StopLog>,
-    plugins: Plugins,
+    pub(crate) changes: Changes,
+    roster: Arc<Roster>,
     phase: PhaseView,
     access_dropped: Option<ErrorCounter>,
 }
 
-struct Plugins(Vec<Plugin>);
-
-impl std::fmt::Debug for Plugins {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(Plugin::name)).finish()
-    }
+/// What changed what serves.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// The number of the generation that serves.
+    pub(crate) generation: AtomicU64,
+    /// Former generations whose last plugins are not gone yet.
+    pub(crate) retiring: AtomicUsize,
+    pub(crate) reloads_applied: AtomicU64,
+    pub(crate) reloads_refused: AtomicU64,
+    pub(crate) rollbacks: AtomicU64,
 }
 
 impl Metrics {
     pub(super) fn new(
-        config: &Config,
-        plugins: &[Plugin],
+        roster: Arc<Roster>,
         stops: Arc<StopLog>,
         phase: PhaseView,
         access_dropped: Option<ErrorCounter>,
     ) -> Self {
         Self {
-            exchanges: Exchanges::new(config),
+            exchanges: Exchanges::new(),
             connections: Connections::default(),
             stops,
-            plugins: Plugins(plugins.to_vec()),
+            changes: Changes::default(),
+            roster,
             phase,
             access_dropped,
         }
@@ -72,8 +78,10 @@ pub(crate) struct Exchanges {
     client_gone: AtomicU64,
     upstream_broke: AtomicU64,
     upstream_failures: [AtomicU64; UpstreamFailure::ALL.len()],
-    /// In the order of the configuration, and then one for requests that found no route.
-    routes: Vec<RouteCounters>,
+    /// By label. Those of routes that no generation has any more go when somebody looks.
+    routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
+    /// Requests that found no route.
+    none: RouteCounters,
 }
 
 /// How an upstream can fail.
@@ -113,19 +121,33 @@ impl UpstreamFailure {
 }
 
 impl Exchanges {
-    fn new(config: &Config) -> Self {
-        let labels = config.routes.iter().map(|route| match &route.host {
-            Some(host) => format!("{host}{}", route.path),
-            None => route.path.clone(),
-        });
+    fn new() -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             client_gone: AtomicU64::new(0),
             upstream_broke: AtomicU64::new(0),
             upstream_failures: Default::default(),
-            routes: labels.chain(["none".to_owned()]).map(RouteCounters::new).collect(),
+            routes: Mutex::default(),
+            none: RouteCounters::new(),
         }
+    }
+
+    /// The counters of a route. A route of the same host and path in another generation is counted in the same.
+    pub(crate) fn route(&self, route: &config::Route) -> Arc<RouteCounters> {
+        let label = match &route.host {
+            Some(host) => format!("{host}{}", route.path),
+            None => route.path.clone(),
+        };
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(routes.entry(label).or_insert_with(|| Arc::new(RouteCounters::new())))
+    }
+
+    /// Every route that is still there.
+    fn routes(&self) -> BTreeMap<String, Arc<RouteCounters>> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|_, counters| Arc::strong_count(counters) > 1);
+        routes.clone()
     }
 
     /// Exchanges that have begun and are not over.
@@ -142,11 +164,8 @@ impl Exchanges {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn ended(&self, route: Option<usize>, status: u16, took: Duration, ending: Ending) {
-        let counters = route.and_then(|index| self.routes.get(index)).or_else(|| self.routes.last());
-        if let Some(counters) = counters {
-            counters.record(status, took);
-        }
+    pub(crate) fn ended(&self, route: Option<&RouteCounters>, status: u16, took: Duration, ending: Ending) {
+        route.unwrap_or(&self.none).record(status, took);
         match ending {
             Ending::Complete => &self.completed,
             Ending::ClientGone => &self.client_gone,
@@ -174,17 +193,16 @@ impl Exchanges {
 /// Status codes from 100 to 999, which is all there are.
 const STATUSES: usize = 900;
 
+/// What is counted of one route.
 #[derive(Debug)]
-struct RouteCounters {
-    label: String,
+pub(crate) struct RouteCounters {
     statuses: Box<[AtomicU64]>,
     durations: Histogram<{ REQUEST_BOUNDS.len() + 1 }>,
 }
 
 impl RouteCounters {
-    fn new(label: String) -> Self {
+    fn new() -> Self {
         Self {
-            label,
             statuses: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
             durations: Histogram::new(&REQUEST_BOUNDS),
         }

@@ -5,14 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::admin::{Admin, AdminServing};
+use tidegate::admin::{Admin, AdminServing, AdminState};
 use tidegate::config::{self, Config};
-use tidegate::proxy::Proxy;
+use tidegate::control::{Control, Parts};
+use tidegate::generation::Generation;
+use tidegate::plugins::Loaded;
+use tidegate::proxy::{Proxy, Table};
+use tidegate::roster::Roster;
 use tidegate::server::{Server, Serving};
+use tidegate::stop::ledger::Ledger;
 use tidegate::stop::log::StopLog;
 use tidegate::stop::phase::{Phase, PhaseOwner};
 use tidegate::telemetry::{AccessLogGuard, Telemetry};
-use tidegate_runtime::Plugin;
+use tidegate_runtime::{Plugin, Runtime};
 
 use crate::client::Client;
 
@@ -20,7 +25,7 @@ pub(crate) struct TestGateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) phase: PhaseOwner,
-    pub(crate) serving: Serving,
+    pub(crate) serving: Arc<Serving>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) stops: Arc<StopLog>,
     _admin: AdminServing,
@@ -82,16 +87,40 @@ impl TestGateway {
     }
 
     pub(crate) fn with_plugins(config: &Config, plugins: &[Plugin]) -> Self {
-        let phase = PhaseOwner::default();
-        let stops = Arc::<StopLog>::default();
-        let (telemetry, log) = Telemetry::start(config, plugins, Arc::clone(&stops), phase.view());
-        let proxy = Proxy::new(config, plugins, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&config.server, proxy, phase.view()).unwrap();
-        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view()).unwrap();
+        let (phase, stops, roster) = (PhaseOwner::default(), Arc::<StopLog>::default(), Arc::<Roster>::default());
+        let (telemetry, log) = Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view());
+        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).unwrap();
+        let loaded = plugins.iter().map(|plugin| Loaded { plugin: plugin.clone(), kept: false }).collect();
+        let first = Generation::first(config.clone(), ledger, loaded);
+        let (table, drained) = Table::new(config, &first.seats(), &telemetry, None);
+        let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
+        let server = Server::bind(&config.server, Arc::clone(&proxy), phase.view()).unwrap();
+        let admin = Admin::bind(config.admin.listen).unwrap();
         let (address, admin_address) = (server.addresses()[0], admin.address());
-        let serving = server.start();
+        let serving = Arc::new(server.start());
+        let tokens = Arc::default();
+        let parts = Parts {
+            file: "tidegate.toml".into(),
+            runtime: Runtime::new(tidegate::plugins::runtime_config(config)).unwrap(),
+            stops: Arc::clone(&stops),
+            roster,
+            telemetry: Arc::clone(&telemetry),
+            proxy,
+            serving: Arc::clone(&serving),
+            phase: phase.view(),
+            tokens: Arc::clone(&tokens),
+        };
+        let state = AdminState {
+            telemetry: Arc::clone(&telemetry),
+            phase: phase.view(),
+            control: Control::new(parts, first, drained),
+            ongoing: Arc::default(),
+            asked_to_stop: Arc::default(),
+            tokens,
+        };
         phase.enter(Phase::Ready);
-        Self { address, admin: admin_address, phase, serving, telemetry, stops, _admin: admin.start(), _log: log }
+        let _admin = admin.start(state);
+        Self { address, admin: admin_address, phase, serving, telemetry, stops, _admin, _log: log }
     }
 
     pub(crate) async fn client(&self) -> Client {

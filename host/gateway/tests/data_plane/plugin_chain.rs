@@ -71,6 +71,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
             on_failure: told.on_failure,
+            quarantine: None,
             config: told.behaviour.into(),
             limits: told.limits,
         });

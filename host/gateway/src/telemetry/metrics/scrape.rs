@@ -10,12 +10,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, PluginStats};
 
-use super::{Connections, Eviction, Exchanges, Histogram, Metrics, UpstreamFailure};
+use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
-
-/// The generation of a plugin. Each has one for as long as it cannot be reloaded.
-const GENERATION: &str = "1";
 
 pub(in crate::telemetry) fn scrape(telemetry: &Arc<Telemetry>) -> String {
     let mut registry = Registry::with_prefix("tidegate");
@@ -85,6 +82,7 @@ impl Metrics {
     fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
         self.exchanges.encode(out)?;
         self.connections.encode(out)?;
+        self.changes.encode(out)?;
         self.encode_plugins(out)?;
         self.encode_stops(out)?;
         if let Some(dropped) = &self.access_dropped {
@@ -101,12 +99,21 @@ impl Metrics {
     }
 
     fn encode_plugins(&self, out: &mut Out<'_>) -> fmt::Result {
-        let stats: Vec<(&str, PluginStats)> =
-            self.plugins.0.iter().map(|plugin| (&**plugin.name(), plugin.stats())).collect();
-        if stats.is_empty() {
+        // From the oldest life of a plugin to the newest. Calls are counted over all of them, and shown once.
+        let entries = self.roster.all();
+        let lives: Vec<(&str, u64, PluginStats)> =
+            entries.iter().map(|life| (&**life.plugin.name(), life.generation, life.plugin.stats())).collect();
+        let mut newest: Vec<(&str, &PluginStats)> = Vec::new();
+        for (name, _, stats) in &lives {
+            match newest.last_mut() {
+                Some((last, kept)) if last == name => *kept = stats,
+                _ => newest.push((name, stats)),
+            }
+        }
+        if newest.is_empty() {
             return Ok(());
         }
-        let hooks = || stats.iter().flat_map(|(name, stats)| stats.hooks.iter().map(move |hook| (*name, hook)));
+        let hooks = || newest.iter().flat_map(|(name, stats)| stats.hooks.iter().map(move |hook| (*name, hook)));
 
         let mut family = out.family("plugin_calls", "Calls of hooks by outcome", MetricType::Counter)?;
         for (plugin, hook) in hooks() {
@@ -140,7 +147,7 @@ impl Metrics {
         }
 
         let mut family = out.family("plugin_instances", "Instances by state", MetricType::Gauge)?;
-        for (plugin, stats) in &stats {
+        for (plugin, generation, stats) in &lives {
             let counts = stats.instances;
             for (state, count) in [
                 ("idle", counts.idle),
@@ -148,30 +155,30 @@ impl Metrics {
                 ("starting", counts.starting),
                 ("stopping", counts.stopping),
             ] {
-                let labels = [("plugin", *plugin), ("generation", GENERATION), ("state", state)];
+                let labels = [("plugin", *plugin), ("generation", &generation.to_string()), ("state", state)];
                 family.encode_family(&labels)?.encode_gauge(&as_gauge(count))?;
             }
         }
 
         let mut family = out.family("plugin_calls_waiting", "Calls that wait for an instance", MetricType::Gauge)?;
-        for (plugin, stats) in &stats {
+        for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&as_gauge(stats.instances.waiting))?;
         }
 
         let mut family =
             out.family("plugin_instances_retired", "Instances that ended with a fault", MetricType::Counter)?;
-        for (plugin, stats) in &stats {
+        for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_counter::<NoLabelSet, _, u64>(&stats.retired, None)?;
         }
 
         let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
-        for (plugin, stats) in &stats {
+        for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&i64::from(stats.breaker_open))?;
         }
 
         let mut family = out.family("stores_live", "Stores that exist, in whatever state", MetricType::Gauge)?;
-        for (plugin, stats) in &stats {
-            let labels = [("plugin", *plugin), ("generation", GENERATION)];
+        for (plugin, generation, stats) in &lives {
+            let labels = [("plugin", *plugin), ("generation", &generation.to_string())];
             family.encode_family(&labels)?.encode_gauge(&i64::try_from(stats.stores_live).unwrap_or(i64::MAX))?;
         }
         Ok(())
@@ -188,17 +195,39 @@ impl Metrics {
     }
 }
 
+impl Changes {
+    fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
+        let number = i64::try_from(load(&self.generation)).unwrap_or(i64::MAX);
+        out.family("generation", "The number of the generation that serves", MetricType::Gauge)?
+            .encode_gauge(&number)?;
+        let retiring = self.retiring.load(Ordering::Relaxed);
+        out.gauge("generations_retiring", "Former generations of which something is left", retiring)?;
+        let mut family = out.family("reloads", "Reloads by outcome", MetricType::Counter)?;
+        for (outcome, count) in [("applied", &self.reloads_applied), ("refused", &self.reloads_refused)] {
+            let labels = [("outcome", outcome)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&load(count), None)?;
+        }
+        out.counter("rollbacks", "Plugins that were rolled back to their last healthy version", load(&self.rollbacks))
+    }
+}
+
 const PHASES: [Phase; 7] =
     [Phase::Starting, Phase::Ready, Phase::LameDuck, Phase::Draining, Phase::Stopping, Phase::Flushing, Phase::Stopped];
 
 impl Exchanges {
     fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
         let mut family = out.family("requests", "Requests by route and status", MetricType::Counter)?;
-        for route in &self.routes {
+        let routes = self.routes();
+        let routes: Vec<(&str, &RouteCounters)> = routes
+            .iter()
+            .map(|(label, counters)| (label.as_str(), &**counters))
+            .chain([("none", &self.none)])
+            .collect();
+        for (label, route) in &routes {
             for (status, count) in (100_u16..).zip(&route.statuses) {
                 let count = load(count);
                 if count > 0 {
-                    let labels = (RouteLabel(&route.label), [("status", status)]);
+                    let labels = (RouteLabel(label), [("status", status)]);
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }
@@ -206,8 +235,8 @@ impl Exchanges {
 
         let help = "From the end of a request's head to the end of its response";
         let mut family = out.family("request_duration_seconds", help, MetricType::Histogram)?;
-        for route in &self.routes {
-            route.durations.encode(family.encode_family(&[("route", route.label.as_str())])?)?;
+        for (label, route) in &routes {
+            route.durations.encode(family.encode_family(&[("route", *label)])?)?;
         }
 
         out.gauge("requests_in_flight", "Requests whose response is not yet complete", self.in_flight())?;

@@ -1,0 +1,152 @@
+//! Plugins that are taken out of what serves and put back: by an operator, or because they fail.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidegate_runtime::StopReason;
+
+use super::retire::Leaving;
+use super::{Control, ControlError, Retirement};
+use crate::generation::{Life, Member, Standing};
+
+/// A plugin that has been switched.
+#[derive(Debug)]
+pub struct Switched {
+    /// How it stands now.
+    pub standing: Standing,
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Whether it stood otherwise before.
+    pub changed: bool,
+    /// The end of its instances, if they had to go.
+    pub retirement: Retirement,
+}
+
+impl Control {
+    /// Switch a plugin off. Routes take it as failed from now on; its instances are stopped once the exchanges that have
+    /// begun need them no more.
+    ///
+    /// # Errors
+    /// When there is no such plugin, or the process is stopping.
+    pub async fn disable(&self, name: &str) -> Result<Switched, ControlError> {
+        self.take_out(name, Standing::Disabled, |_| true).await
+    }
+
+    /// The same for a plugin that should not serve because it is broken, with another word for it.
+    ///
+    /// # Errors
+    /// As [`Control::disable`].
+    pub async fn quarantine(&self, name: &str) -> Result<Switched, ControlError> {
+        self.take_out(name, Standing::Quarantined, |_| true).await
+    }
+
+    /// Quarantine this life of a plugin, if it still serves.
+    pub(super) async fn give_up(&self, life: &Life) {
+        match self.take_out(&life.name, Standing::Quarantined, |member| member.life() == *life).await {
+            Ok(Switched { changed: true, .. }) => tracing::warn!(
+                plugin = %life.name,
+                hint = "find out why it fails; a new version or POST /v1/plugins/NAME/enable brings it back",
+                "plugin has been quarantined: it kept failing"
+            ),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    async fn take_out(
+        &self,
+        name: &str,
+        standing: Standing,
+        applies: impl FnOnce(&Member) -> bool,
+    ) -> Result<Switched, ControlError> {
+        let mut changes = self.turn().await?;
+        let member = self.member(name)?;
+        // A plugin that is out has no instances to stop; another word for it is a change all the same.
+        let had_instances = member.standing == Standing::Serving;
+        if member.standing == standing || !applies(&member) {
+            let (generation, retirement) = (self.current().number, Retirement::none());
+            return Ok(Switched { standing: member.standing, generation, changed: false, retirement });
+        }
+        let reason = if standing == Standing::Disabled { StopReason::Disable } else { StopReason::Quarantine };
+        let leaving = if had_instances { vec![Leaving::new(&member, reason)] } else { Vec::new() };
+        let members = self.members_with(Member { standing, ..member });
+        let next = self.successor(&mut changes, members);
+        let generation = next.number;
+        // Who is switched off on purpose is nothing to go back to.
+        changes.fallbacks.remove(name);
+        let retirement = self.swap(&mut changes, next, leaving);
+        tracing::info!(plugin = name, generation, standing = standing.as_str(), "plugin taken out");
+        Ok(Switched { standing, generation, changed: true, retirement })
+    }
+
+    /// Put a plugin back that has been taken out: new instances of the component it had.
+    ///
+    /// # Errors
+    /// When there is no such plugin, its instances cannot be made, or the process is stopping.
+    pub async fn enable(&self, name: &str) -> Result<Switched, ControlError> {
+        let mut changes = self.turn().await?;
+        let member = self.member(name)?;
+        if member.standing == Standing::Serving {
+            let (generation, retirement) = (self.current().number, Retirement::none());
+            return Ok(Switched { standing: Standing::Serving, generation, changed: false, retirement });
+        }
+        let number = changes.last + 1;
+        let reviving = member.plugin.revive(self.shared.parts.stops.observer(number));
+        let plugin = self.shared.closing.run_until_cancelled(reviving).await.ok_or(ControlError::Stopping)??;
+        let member = Member { plugin, generation: number, standing: Standing::Serving, ..member };
+        let next = self.successor(&mut changes, self.members_with(member.clone()));
+        let retirement = self.swap(&mut changes, next, Vec::new());
+        self.watch_over(&member, None);
+        tracing::info!(plugin = name, generation = number, "plugin put back");
+        Ok(Switched { standing: Standing::Serving, generation: number, changed: true, retirement })
+    }
+
+    /// Put the last healthy version in the place of this life of a plugin, if it still serves and there is one. Happens
+    /// once per reload: what comes back has nothing to go back to.
+    pub(super) async fn roll_back(&self, life: &Life) {
+        let Ok(mut changes) = self.turn().await else { return };
+        let Ok(member) = self.member(&life.name) else { return };
+        if member.life() != *life || member.standing != Standing::Serving {
+            return;
+        }
+        let Some(fallback) = changes.fallbacks.remove(&life.name) else { return };
+        let (failed, healthy) = (member.plugin.digest().clone(), fallback.plugin.digest().clone());
+        let number = changes.last + 1;
+        let reviving = fallback.plugin.revive(self.shared.parts.stops.observer(number));
+        let plugin = match self.shared.closing.run_until_cancelled(reviving).await {
+            Some(Ok(plugin)) => plugin,
+            Some(Err(error)) => {
+                tracing::error!(plugin = %life.name, %healthy, %error, "the last healthy version does not come up");
+                return;
+            }
+            None => return,
+        };
+        let leaving = vec![Leaving::new(&member, StopReason::Quarantine)];
+        let back = Member {
+            plugin,
+            loaded_with: fallback.loaded_with,
+            generation: number,
+            standing: Standing::Serving,
+            rolled_back_from: Some(Arc::clone(&failed)),
+        };
+        let next = self.successor(&mut changes, self.members_with(back.clone()));
+        let _goes_on = self.swap(&mut changes, next, leaving);
+        self.shared.parts.telemetry.metrics.changes.rollbacks.fetch_add(1, Ordering::Relaxed);
+        self.watch_over(&back, None);
+        tracing::warn!(
+            plugin = %life.name,
+            %failed,
+            %healthy,
+            generation = number,
+            "plugin has been rolled back: its new version tripped the breaker"
+        );
+    }
+
+    /// The current members, with this one in its place.
+    fn members_with(&self, member: Member) -> Vec<Member> {
+        let mut members = self.current().members.clone();
+        if let Some(place) = members.iter_mut().find(|other| other.name() == member.name()) {
+            *place = member;
+        }
+        members
+    }
+}

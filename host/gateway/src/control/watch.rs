@@ -1,0 +1,99 @@
+//! Watches the config file and the plugins' files, if `[reload] watch` asks for it, and reloads when they have changed.
+//!
+//! It looks at them at intervals instead of asking the kernel for events: it is a handful of files, each may be a
+//! link that is switched over (Kubernetes mounts configuration that way) or lie on a network, and a look costs
+//! microseconds. A reload begins when two looks in a row have found the same change, so that a file that is still being
+//! written is not read; one that is read half-written after all is refused, and looked at again when it is whole.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tracing::Instrument as _;
+
+use super::Control;
+use crate::config::Config;
+
+/// What the files were like when they were read last.
+#[derive(Debug)]
+pub(super) struct Watched {
+    file: PathBuf,
+    seen: Mutex<Vec<Look>>,
+}
+
+/// Device, inode, length, and time of the last change of a file; `None` if it is not there.
+type Look = Option<(u64, u64, u64, i64, i64)>;
+
+impl Watched {
+    pub(super) fn new(file: &Path, config: &Config) -> Self {
+        let seen = Mutex::new(look_at(&paths(file, config)));
+        Self { file: file.to_owned(), seen }
+    }
+
+    /// Remember what the files are like now.
+    pub(super) async fn look(&self, config: &Config) {
+        let now = self.now(config).await;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// What the files are like now, if that is not what they were like when they were read.
+    async fn changed(&self, config: &Config) -> Option<Vec<Look>> {
+        let now = self.now(config).await;
+        (now != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)).then_some(now)
+    }
+
+    async fn now(&self, config: &Config) -> Vec<Look> {
+        let paths = paths(&self.file, config);
+        // A file system may let us wait.
+        match tokio::task::spawn_blocking(move || look_at(&paths)).await {
+            Ok(looks) => looks,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+fn paths(file: &Path, config: &Config) -> Vec<PathBuf> {
+    std::iter::once(file.to_owned()).chain(config.plugins.iter().map(|plugin| plugin.path.clone())).collect()
+}
+
+fn look_at(paths: &[PathBuf]) -> Vec<Look> {
+    let look = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
+    };
+    paths.iter().map(look).collect()
+}
+
+impl Control {
+    /// Watch the files for as long as the process serves.
+    pub(super) fn watch_files(&self) {
+        let (control, closing) = (self.clone(), self.shared.closing.clone());
+        let task = async move {
+            closing.run_until_cancelled(control.watch_files_on()).await;
+        };
+        self.shared.tasks.spawn(task.instrument(tracing::info_span!("watch")));
+    }
+
+    async fn watch_files_on(&self) {
+        let mut generations = self.shared.generations.subscribe();
+        let mut last = None;
+        loop {
+            let Some(interval) = self.current().config.reload.watch else {
+                // Another configuration may ask for it.
+                if generations.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            tokio::time::sleep(interval).await;
+            let now = self.shared.watched.changed(&self.current().config).await;
+            if now.is_some() && now == last {
+                last = None;
+                // Says in the log how it went; a refused one is tried again when the files change again.
+                let _ = self.reload("watch").await;
+            } else {
+                last = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What one generation serves with: its routes, the plugins and the upstream of each, and the limits of requests. It
+//! never changes; a reload puts another one in its place, and exchanges that have begun go on with theirs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_runtime::{Plugin, Unavailable, UpstreamNames};
+use tokio::sync::oneshot;
+
+use super::admission::HeadLimits;
+use super::chain::{Chain, Step};
+use super::routes::Routes;
+use super::upstream::{Upstream, Upstreams};
+use crate::config::Config;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::RouteCounters;
+
+/// A plugin as a generation has it.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Why it serves nothing, if it does not: routes then take it as failed.
+    pub out: Option<Unavailable>,
+}
+
+/// What one generation serves with.
+pub struct Table {
+    pub(super) routes: Routes,
+    /// In the order of [`Config::routes`].
+    pub(super) ways: Vec<Way>,
+    pub(super) upstreams: Upstreams,
+    pub(super) upstream_names: UpstreamNames,
+    pub(super) limits: HeadLimits,
+    pub(super) body_timeout: Duration,
+    /// Goes with the last exchange.
+    _gone: oneshot::Sender<()>,
+}
+
+/// Tells when no exchange needs a table any more.
+#[derive(Debug)]
+pub struct Drained(oneshot::Receiver<()>);
+
+/// Where a route leads.
+pub(super) struct Way {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) chain: Chain,
+    /// Kept here so that a route without such hooks is seen to be one at a glance.
+    pub(super) sees_responses: bool,
+    pub(super) counters: Arc<RouteCounters>,
+}
+
+impl Table {
+    /// `seats` are the plugins of the configuration, in its order. Upstreams that `before` has too keep their
+    /// connections. Call it inside a tokio runtime: upstreams have tasks.
+    #[must_use]
+    pub fn new(config: &Config, seats: &[Seat], telemetry: &Telemetry, before: Option<&Self>) -> (Self, Drained) {
+        let upstreams = Upstreams::new(&config.upstreams, before.map(|table| &table.upstreams));
+        let ways = config.routes.iter().filter_map(|route| {
+            let steps = route.plugins.iter().filter_map(|index| {
+                let on_failure = config.plugins.get(*index)?.on_failure;
+                Some(Step::new(seats.get(*index)?, on_failure))
+            });
+            let chain = Chain::new(steps);
+            Some(Way {
+                // A configuration that exists has the upstreams that its routes name.
+                upstream: Arc::clone(upstreams.at(route.upstream)?),
+                sees_responses: chain.sees_responses(),
+                chain,
+                counters: telemetry.metrics.exchanges.route(route),
+            })
+        });
+        let (sender, receiver) = oneshot::channel();
+        let table = Self {
+            routes: Routes::new(&config.routes),
+            ways: ways.collect(),
+            upstream_names: config.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
+            upstreams,
+            limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
+            body_timeout: config.server.body_timeout,
+            _gone: sender,
+        };
+        (table, Drained(receiver))
+    }
+}
+
+impl Drained {
+    /// Wait until the table has been replaced and the last exchange that began with it needs it no more: its response
+    /// hooks have run. (Its body may still be on its way to the client.)
+    pub async fn wait(&mut self) {
+        // Nothing is ever sent: what is waited for is the end of the sender.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
