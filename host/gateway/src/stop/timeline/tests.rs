@@ -16,7 +16,6 @@ fn phase(name: &str, started_ms: u64, took_ms: u64, budget_ms: u64) -> PhaseRepo
 
 fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginReport>) -> Report {
     Report {
-        complete: true,
         schema: 1,
         reason: StopReason::Terminate,
         signal: Some("SIGTERM".to_owned()),
