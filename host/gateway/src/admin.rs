@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::problem;
-use crate::server::{BindError, bind};
+use crate::server::BindError;
 use crate::stop::phase::{Phase, PhaseView};
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::Telemetry;
 
 /// How long a connection may be without a request, a half-sent one included.
@@ -52,13 +53,19 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Bind the address. Call it inside a tokio runtime.
+    /// Listen on the address, on one of `sockets` if it has it. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// The address cannot be bound.
-    pub fn bind(address: SocketAddr, telemetry: Arc<Telemetry>, phase: PhaseView) -> Result<Self, BindError> {
-        let socket = bind(address)?;
+    pub fn bind(
+        address: SocketAddr,
+        telemetry: Arc<Telemetry>,
+        phase: PhaseView,
+        sockets: &mut InheritedSockets,
+    ) -> Result<Self, BindError> {
+        // Nothing is done at its end that would trouble another holder.
+        let (socket, _holder) = sockets.listen(address)?;
         let address = socket.local_addr().map_err(|error| BindError { address, error })?;
         Ok(Self { socket, address, state: AdminState { telemetry, phase } })
     }

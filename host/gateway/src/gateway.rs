@@ -11,6 +11,7 @@ use crate::proxy::Proxy;
 use crate::server::{BindError, Server, Serving};
 use crate::stop::ledger::{Ledger, Overdrawn};
 use crate::stop::phase::{Phase, PhaseOwner};
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::{AccessLogGuard, Telemetry};
 
 /// A gateway that serves. [`Gateway::stop`] ends it.
@@ -59,17 +60,23 @@ pub struct Addresses {
 }
 
 impl Gateway {
-    /// Bind every address and begin to serve. `plugins` are those of the configuration, in its order.
+    /// Listen on every address, on `sockets` where they have it, and begin to serve. `plugins` are those of the
+    /// configuration, in its order.
     ///
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
-    pub fn start(config: &Config, runtime: Runtime, plugins: Vec<Plugin>) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        runtime: Runtime,
+        plugins: Vec<Plugin>,
+        sockets: &mut InheritedSockets,
+    ) -> Result<Self, StartError> {
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
         let (telemetry, access_log) = Telemetry::start(config, &plugins, phase.view());
         let proxy = Proxy::new(config, &plugins, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&config.server, proxy, phase.view())?;
-        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view())?;
+        let server = Server::bind(&config.server, proxy, phase.view(), sockets)?;
+        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view(), sockets)?;
         let addresses = Addresses { listen: server.addresses(), admin: admin.address() };
         let (serving, admin) = (server.start(), admin.start());
         phase.enter(Phase::Ready);

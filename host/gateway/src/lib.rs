@@ -9,4 +9,5 @@ pub mod proxy;
 pub mod server;
 pub mod signals;
 pub mod stop;
+pub mod supervisor;
 pub mod telemetry;

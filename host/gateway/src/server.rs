@@ -26,6 +26,7 @@ use self::listener::Listener;
 use crate::config;
 use crate::proxy::Proxy;
 use crate::stop::phase::PhaseView;
+use crate::supervisor::sockets::InheritedSockets;
 
 /// For how long connections are still accepted, and idle ones kept, once draining has begun: a request or a connection
 /// that was on its way at that moment has arrived by then. Enough for a round trip on one continent; a load balancer
@@ -80,13 +81,19 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Bind every address. Call it inside a tokio runtime.
+    /// Listen on every address, on those of `sockets` that have one of them. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound; none stays bound then.
-    pub fn bind(config: &config::Server, proxy: Arc<Proxy>, phase: PhaseView) -> Result<Self, BindError> {
-        let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
+    pub fn bind(
+        config: &config::Server,
+        proxy: Arc<Proxy>,
+        phase: PhaseView,
+        sockets: &mut InheritedSockets,
+    ) -> Result<Self, BindError> {
+        let listeners =
+            config.listen.iter().map(|address| Listener::bind(*address, sockets)).collect::<Result<_, _>>()?;
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let tracked = connection::Tracked::new(tasks.clone(), cut.clone());

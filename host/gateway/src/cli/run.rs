@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tidegate_runtime::Runtime;
+use tokio::time::Instant;
 
 use super::{Failure, RunArgs, print};
 use crate::config::{Config, HumanDuration};
@@ -10,11 +11,16 @@ use crate::gateway::{Addresses, Gateway};
 use crate::plugins;
 use crate::signals::StopSignals;
 use crate::stop::report::Report;
+use crate::supervisor::Notifier;
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::log;
 
 /// Serve until a signal, then stop in order. The code to exit with is the report's.
 pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    // Before anything opens a file.
+    let sockets = InheritedSockets::from_environment()?;
     let config = Config::load(&args.config)?;
+    sockets.check(&config)?;
     if let Some(report) = &args.shutdown_report {
         check_folder(report)?;
     }
@@ -22,33 +28,41 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
-    let code = tokio.block_on(serve(&config, args.shutdown_report.as_deref()));
+    let code = tokio.block_on(serve(&config, sockets, args.shutdown_report.as_deref()));
     // Everything that had to end has ended, or has had its time.
     tokio.shutdown_background();
     code
 }
 
-async fn serve(config: &Config, report_file: Option<&Path>) -> Result<u8, Failure> {
+async fn serve(config: &Config, mut sockets: InheritedSockets, report_file: Option<&Path>) -> Result<u8, Failure> {
+    let supervisor = Notifier::from_environment();
+    let _pulse = supervisor.pulse();
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::gateway(format!("cannot listen for signals: {error}")))?;
     let runtime = Runtime::new(plugins::runtime_config(config))?;
     let progress = |loaded: plugins::Loaded<'_>| {
         tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
+        supervisor.status(&format!("starting: plugin {} is loaded", loaded.name));
     };
     let plugins = tokio::select! {
         plugins = plugins::load_all(config, &runtime, progress) => plugins?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before it was ready");
+            supervisor.stopping();
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
             let grace = config.shutdown.grace;
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
-    let gateway = Gateway::start(config, runtime, plugins)?;
-    print(&ready(gateway.addresses()))?;
+    let gateway = Gateway::start(config, runtime, plugins, &mut sockets)?;
+    let addresses = addresses(gateway.addresses());
+    print(&format!("tidegate is ready: {addresses}\n"))?;
+    supervisor.ready(&addresses);
 
     let signal = signals.next().await;
-    let report = gateway.stop(signal, &mut signals).await;
+    supervisor.stopping();
+    let over = Instant::now() + config.shutdown.grace;
+    let report = supervisor.extending(over, gateway.stop(signal, &mut signals)).await;
     Ok(finish(&report, report_file))
 }
 
@@ -63,10 +77,10 @@ fn finish(report: &Report, file: Option<&Path>) -> u8 {
     report.exit_code
 }
 
-/// One line, for supervisors and scripts.
-fn ready(addresses: &Addresses) -> String {
+/// For the ready line, which scripts read, and for the supervisor.
+fn addresses(addresses: &Addresses) -> String {
     let listen: Vec<String> = addresses.listen.iter().map(ToString::to_string).collect();
-    format!("tidegate is ready: listening on {}, admin on {}\n", listen.join(", "), addresses.admin)
+    format!("listening on {}, admin on {}", listen.join(", "), addresses.admin)
 }
 
 /// A report that cannot be written is found now, not when it is needed.

@@ -10,6 +10,7 @@ use tidegate::config::{self, Config};
 use tidegate::proxy::Proxy;
 use tidegate::server::{Server, Serving};
 use tidegate::stop::phase::{Phase, PhaseOwner};
+use tidegate::supervisor::sockets::InheritedSockets;
 use tidegate::telemetry::{AccessLogGuard, Telemetry};
 use tidegate_runtime::Plugin;
 
@@ -83,8 +84,9 @@ impl TestGateway {
         let phase = PhaseOwner::default();
         let (telemetry, log) = Telemetry::start(config, plugins, phase.view());
         let proxy = Proxy::new(config, plugins, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&config.server, proxy, phase.view()).unwrap();
-        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view()).unwrap();
+        let mut sockets = InheritedSockets::default();
+        let server = Server::bind(&config.server, proxy, phase.view(), &mut sockets).unwrap();
+        let admin = Admin::bind(config.admin.listen, Arc::clone(&telemetry), phase.view(), &mut sockets).unwrap();
         let (address, admin_address) = (server.addresses()[0], admin.address());
         let serving = server.start();
         phase.enter(Phase::Ready);
