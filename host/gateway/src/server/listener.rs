@@ -106,7 +106,7 @@ impl Listener {
         // The supervisor's socket stays open: what is in its queue, and what still comes, is for the process that is
         // started next. A filter would stay with the socket, and keep everybody out for good.
         if self.holder == Holder::Supervisor {
-            tracing::debug!(address = %self.address, "listener left to the supervisor");
+            tracing::info!(address = %self.address, "listening socket left to the supervisor");
             return;
         }
         if cut.run_until_cancelled(self.close(&shared)).await.is_none() {

@@ -45,7 +45,10 @@ impl Courier {
             [b'/', ..] => SocketAddr::from_pathname(address)?,
             [b'@', name @ ..] => abstract_address(name)?,
             _ => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a path from / nor @ and a name"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is neither a path from / nor @ and a name",
+                ));
             }
         };
         let socket = UnixDatagram::unbound()?;
@@ -96,11 +99,11 @@ impl Courier {
             Ok(_) => Delivery::Done,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Delivery::Full,
             Err(error) if self.complained.swap(true, Ordering::Relaxed) => {
-                tracing::debug!(%error, message, "the supervisor cannot be notified");
+                tracing::debug!(%error, notification = message, "the supervisor cannot be notified");
                 Delivery::Done
             }
             Err(error) => {
-                tracing::warn!(%error, message, "the supervisor cannot be notified; further failures are debug messages");
+                tracing::warn!(%error, notification = message, "the supervisor cannot be notified; further failures are debug messages");
                 Delivery::Done
             }
         }
