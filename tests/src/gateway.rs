@@ -56,16 +56,28 @@ impl TestGateway {
     /// If the process cannot be started.
     #[must_use]
     pub fn spawn(config: &ConfigFile) -> StartingGateway {
+        Self::spawn_as(config, |command| command)
+    }
+
+    /// Start a gateway by a command that is made from the plain one, with variables and descriptors of a supervisor for
+    /// example. It must become the gateway's process (`exec` in a shell), so that signals reach it.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    #[must_use]
+    pub fn spawn_as(config: &ConfigFile, make: impl FnOnce(Command) -> Command) -> StartingGateway {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, config.text()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let log = folder.path().join("log");
         let stderr = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let mut child = Command::new(binary())
-            .args(["run", "--config"])
-            .arg(&file)
-            .arg("--shutdown-report")
-            .arg(folder.path().join("report.json"))
+        let mut command = Command::new(binary());
+        command.args(["run", "--config"]).arg(&file).arg("--shutdown-report").arg(folder.path().join("report.json"));
+        // Whoever runs the tests may have a supervisor of its own.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
+            command.env_remove(variable);
+        }
+        let mut child = make(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
