@@ -117,7 +117,6 @@ impl Notifier {
     /// Begin to send signs of life, if the supervisor wants them, until the pulse is dropped. They come from a task
     /// like those that serve: when no worker thread gets to its tasks any more, they cease. Call it inside a tokio
     /// runtime.
-    #[must_use]
     pub fn pulse(&self) -> Pulse {
         let task = self.courier.clone().map(|courier| {
             let beat = self.beat;
