@@ -230,7 +230,7 @@ impl Runtime {
         self.shared.abandon.cancel();
     }
 
-    /// Advance the epoch of the newest engine by hand; only with [`Ticks::Manual`].
+    /// Advance the epoch of the newest engine by hand; only with [`crate::environment::Ticks::Manual`].
     pub fn tick(&self) {
         self.newest().engine().increment_epoch();
     }
