@@ -95,8 +95,8 @@ struct Shared {
 struct Changes {
     /// The last number that was given to a generation, also to one that did not come about.
     last: u64,
-    /// Tells when nobody needs the current table any more.
-    drained: Drained,
+    /// The tables that somebody may still need: last the current one, before it those that exchanges still go on with.
+    tables: Vec<retire::Served>,
     /// What a plugin can be rolled back to, by name.
     fallbacks: HashMap<Arc<str>, Fallback>,
 }
@@ -158,6 +158,7 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, first: Generation, drained: Drained) -> Self {
         let started_with = Arc::clone(&first.config);
+        let tables = vec![retire::Served { generation: first.number, drained }];
         parts.tokens.store(first.config.admin.token.clone().map(Arc::new));
         parts.roster.seat(first.entries(), &[]);
         parts.telemetry.metrics.changes.generation.store(first.number, Ordering::Relaxed);
@@ -165,7 +166,7 @@ impl Control {
         let control = Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(first),
-                changes: tokio::sync::Mutex::new(Changes { last: 1, drained, fallbacks: HashMap::new() }),
+                changes: tokio::sync::Mutex::new(Changes { last: 1, tables, fallbacks: HashMap::new() }),
                 closing: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 watched,
@@ -213,12 +214,14 @@ impl Control {
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
         roster.seat(next.entries(), &entries);
         telemetry.metrics.changes.generation.store(next.number, Ordering::Relaxed);
-        let former = std::mem::replace(&mut changes.drained, drained);
+        changes.tables.retain(|table| !table.drained.is_over());
+        let former = changes.tables.clone();
+        changes.tables.push(retire::Served { generation: next.number, drained });
         let drain = next.config.shutdown.drain;
-        let number = self.shared.current.swap(Arc::new(next)).number;
+        self.shared.current.store(Arc::new(next));
         proxy.install(table);
         self.shared.generations.send_replace(changes.last);
-        self.retire(number, former, leaving, drain)
+        self.retire(former, leaving, drain)
     }
 
     /// The next generation, with the configuration of the current one and other members.
