@@ -125,11 +125,7 @@ mod tests {
 
     fn event() -> impl Strategy<Value = Event> {
         let phase = || prop::sample::select(&PHASES[..]);
-        prop_oneof![
-            phase().prop_map(Event::Enter),
-            phase().prop_map(Event::Await),
-            (0..8usize).prop_map(Event::GiveUp)
-        ]
+        prop_oneof![phase().prop_map(Event::Enter), phase().prop_map(Event::Await), (0..8usize).prop_map(Event::GiveUp)]
     }
 
     /// Somebody who waits for a phase, and looks again only when woken.
