@@ -44,7 +44,7 @@ impl Hosted for Plugin {
 
 /// One state of what serves.
 #[derive(Debug)]
-pub struct Generation {
+pub struct Generation<P = Plugin> {
     /// Counted from 1.
     pub number: u64,
     /// The configuration.
@@ -52,7 +52,7 @@ pub struct Generation {
     /// How its grace period is split.
     pub ledger: Ledger,
     /// The plugins of the configuration, in its order.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<P>>,
 }
 
 /// A plugin in its place.
@@ -142,32 +142,34 @@ impl<P> Member<P> {
     }
 }
 
-impl Generation {
+impl<P: Hosted> Generation<P> {
     /// The first one.
     #[must_use]
-    pub fn first(config: Config, ledger: Ledger, loaded: Vec<Loaded>) -> Self {
+    pub fn first(config: Config, ledger: Ledger, loaded: Vec<Loaded<P>>) -> Self {
         let members = members(&[], &config.plugins, loaded, 1);
         Self { number: 1, config: Arc::new(config), ledger, members }
     }
 
     /// The plugin of this name.
     #[must_use]
-    pub fn member(&self, name: &str) -> Option<&Member> {
+    pub fn member(&self, name: &str) -> Option<&Member<P>> {
         self.members.iter().find(|member| **member.name() == *name)
     }
 
+    /// The plugins as the roster lists them.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry<P>> {
+        let entry = |member: &Member<P>| Entry { plugin: member.plugin.clone(), generation: member.generation };
+        self.members.iter().map(entry).collect()
+    }
+}
+
+impl Generation {
     /// The plugins as the proxy sees them.
     #[must_use]
     pub fn seats(&self) -> Vec<Seat> {
         let seat = |member: &Member| Seat { plugin: member.plugin.clone(), out: member.standing.out() };
         self.members.iter().map(seat).collect()
-    }
-
-    /// The plugins as the roster lists them.
-    #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
-        let entry = |member: &Member| Entry { plugin: member.plugin.clone(), generation: member.generation };
-        self.members.iter().map(entry).collect()
     }
 
     /// The plugins as a load looks at them.
