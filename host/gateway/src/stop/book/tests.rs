@@ -14,7 +14,20 @@ use crate::stop::ledger::Ledger;
 #[derive(Debug, Clone)]
 struct Toy {
     name: Arc<str>,
-    instances: Arc<Mutex<BTreeSet<u64>>>,
+    instances: Arc<Mutex<Instances>>,
+}
+
+/// They are numbered from 0 in each life.
+#[derive(Debug, Default)]
+struct Instances {
+    live: BTreeSet<u64>,
+    next: u64,
+}
+
+impl Toy {
+    fn lock(&self) -> MutexGuard<'_, Instances> {
+        self.instances.lock().expect("no test panics with it")
+    }
 }
 
 impl Hosted for Toy {
@@ -27,7 +40,7 @@ impl Hosted for Toy {
     }
 
     fn instances(&self) -> Vec<u64> {
-        self.instances.lock().expect("no test panics with it").iter().copied().collect()
+        self.lock().live.iter().copied().collect()
     }
 
     fn does_well(&self) -> bool {
@@ -88,7 +101,8 @@ struct World {
     stops: Arc<StopLog>,
     roster: Arc<Roster<Toy>>,
     generation: Generation<Toy>,
-    next_instance: u64,
+    /// Those that serve and those that are on their way out, whatever the roster says.
+    lives: Vec<Entry<Toy>>,
     next_generation: u64,
     /// Gone, and not yet told of.
     untold: Vec<(Life, u64)>,
@@ -113,11 +127,12 @@ impl World {
         let generation = Generation::first(config, ledger, loaded.into());
         let roster = Arc::<Roster<Toy>>::default();
         roster.seat(generation.entries(), &[]);
+        let lives = generation.entries();
         Self {
             stops: Arc::default(),
             roster,
             generation,
-            next_instance: 0,
+            lives,
             next_generation: 2,
             untold: Vec::new(),
             book: None,
@@ -132,8 +147,10 @@ impl World {
         match event {
             Event::Starts(which) => {
                 if let Some(entry) = self.any(*which) {
-                    entry.plugin.instances.lock().expect("sound").insert(self.next_instance);
-                    self.next_instance += 1;
+                    let mut instances = entry.plugin.lock();
+                    let number = instances.next;
+                    instances.live.insert(number);
+                    instances.next += 1;
                 }
             }
             Event::Ends(which, instance) => {
@@ -148,6 +165,7 @@ impl World {
                 let Some(entry) = entries.get_mut(*which) else { return };
                 let new = Entry { plugin: toy(&entry.plugin.name), generation: self.next_generation };
                 let old = std::mem::replace(entry, new.clone());
+                self.lives.push(new.clone());
                 if let Some(member) = self.generation.members.get_mut(*which) {
                     (member.plugin, member.generation) = (new.plugin, new.generation);
                 }
@@ -161,6 +179,7 @@ impl World {
                     && entry.plugin.instances().is_empty()
                     && self.untold.iter().all(|(life, _)| *life != entry.life())
                 {
+                    self.lives.retain(|life| life.life() != entry.life());
                     self.roster.left(entry);
                 }
             }
@@ -210,7 +229,7 @@ impl World {
     /// Whoever lives now has to be accounted for; whoever was expected before and has died in a call has not.
     fn take_stock(&mut self) {
         self.expected.retain(|_, outcome| outcome.is_some());
-        for entry in self.roster.all() {
+        for entry in &self.lives {
             for instance in entry.plugin.instances() {
                 self.expected.insert(row(&entry.life(), instance), None);
             }
@@ -238,15 +257,14 @@ impl World {
     }
 
     fn any(&self, which: usize) -> Option<Entry<Toy>> {
-        let all = self.roster.all();
-        all.get(which % all.len()).cloned()
+        self.lives.get(which % self.lives.len()).cloned()
     }
 
     fn take(&self, which: usize, instance: usize) -> Option<(Life, u64)> {
         let entry = self.any(which)?;
-        let mut instances = entry.plugin.instances.lock().expect("sound");
-        let instance = *instances.iter().nth(instance)?;
-        instances.remove(&instance);
+        let mut instances = entry.plugin.lock();
+        let instance = *instances.live.iter().nth(instance)?;
+        instances.live.remove(&instance);
         Some((entry.life(), instance))
     }
 }
