@@ -1,6 +1,7 @@
 //! Runs a test in many of the orders that its tasks could run in, with shuttle.
 //!
 //! A failure prints its schedule. To run that one order again: `SHUTTLE_SCHEDULE=... cargo test --workspace --lib NAME`.
+//! To try more of them: `SHUTTLE_ORDERS=1000000`.
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
@@ -16,6 +17,8 @@ pub(crate) fn explore(orders: usize, test: impl Fn() + Send + Sync + Clone + 'st
     if let Ok(schedule) = std::env::var("SHUTTLE_SCHEDULE") {
         return run(ReplayScheduler::new_from_encoded(&schedule), test);
     }
+    let asked_for = std::env::var("SHUTTLE_ORDERS").ok().and_then(|orders| orders.parse().ok());
+    let orders = asked_for.unwrap_or(orders);
     run(RandomScheduler::new(orders / 2), test.clone());
     run(PctScheduler::new(DEPTH, orders / 2), test);
 }

@@ -162,11 +162,7 @@ impl World {
             exports: crate::check::exports(component).expect("it has a hook"),
             config: "{}".into(),
             limits,
-            environment: Environment {
-                clock: clock.clone(),
-                ticks: Ticks::Manual,
-                randomness: Randomness::Seeded(0),
-            },
+            environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
             tick: Duration::from_millis(1),
             _slots: Arc::new(reservation(space)),
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
@@ -190,7 +186,8 @@ impl World {
                 })
             },
         };
-        let plugin = Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it has no configure");
+        let plugin =
+            Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it has no configure");
         let (expected, doomed) = (Mutex::default(), Mutex::default());
         let (begun, hasty) = (Notify::new(), AtomicBool::new(false));
         Arc::new(Self { plugin, clock, abandon, heard, expected, doomed, begun, hasty })
