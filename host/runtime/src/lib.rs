@@ -12,6 +12,7 @@
 //! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
 //! | `host` | the imports, one file each |
 //! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
+//! | `sync` | where threads meet, so that tests can try many orders |
 //! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
 
 mod bindings;
@@ -22,6 +23,8 @@ mod engine;
 pub mod environment;
 mod error;
 mod exchange;
+#[cfg(test)]
+mod explore;
 mod fields;
 mod hooks;
 mod host;
@@ -34,6 +37,7 @@ mod pool;
 mod runtime;
 mod stats;
 mod stop;
+mod sync;
 mod text;
 mod ticker;
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::UpdateDeadline;
 
 use crate::environment::{Clock, Moment};
+use crate::sync;
 
 /// Why the epoch callback ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl Halt {
 
     /// Every call has to be over at this moment, if not earlier already.
     pub(crate) fn no_later_than(&self, at: Moment) {
+        sync::point();
         if at.as_nanos() < self.at.fetch_min(at.as_nanos(), Ordering::Relaxed) {
             self.moved.notify_one();
         }

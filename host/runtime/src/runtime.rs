@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wasmtime::component::Component;
 
 use crate::cache::Cache;
@@ -23,6 +22,7 @@ use crate::limits::Instances;
 use crate::meter::Halt;
 use crate::plugin::{Plugin, PluginSpec};
 use crate::stop::Phase;
+use crate::sync::Tasks;
 
 /// The largest component that is compiled, bytes. Python components have some 18 MB.
 pub const MAX_COMPONENT: usize = 64 << 20;
@@ -55,7 +55,7 @@ struct Shared {
     environment: Environment,
     phase: Arc<AtomicU8>,
     abandon: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -82,7 +82,7 @@ impl Runtime {
                 environment: config.environment,
                 phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
                 abandon: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                tasks: Tasks::new(),
             }),
         })
     }

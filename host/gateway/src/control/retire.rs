@@ -5,28 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_runtime::StopReason;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::Control;
-use crate::generation::Member;
+use super::course::Leaving;
 use crate::proxy::Drained;
-use crate::roster::Entry;
 use crate::stop::phase::Phase;
-
-/// A plugin that has to go, and why.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    pub(super) entry: Entry,
-    reason: StopReason,
-}
-
-impl Leaving {
-    pub(super) fn new(member: &Member, reason: StopReason) -> Self {
-        Self { entry: Entry { plugin: member.plugin.clone(), generation: member.generation }, reason }
-    }
-}
 
 /// The end of a former generation, which goes on by itself whether anybody waits for it or not.
 #[derive(Debug)]
