@@ -56,12 +56,12 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
-            meter,
             memory: MemoryCap::new(memory),
             exchange: Exchange::none(),
             lifecycle,
             plugin: log.plugin().clone(),
-            wasi: wasi(environment, &log, instance),
+            wasi: wasi(environment, &meter, &log, instance),
+            meter,
             log,
             table,
         }
@@ -70,11 +70,11 @@ impl Guest {
 
 /// A WASI context with nothing in it: no files, no sockets, no names, no arguments. Clocks and random numbers are the
 /// environment's, stdout and stderr go to the log.
-fn wasi(environment: &Environment, log: &Arc<GuestLog>, instance: u64) -> WasiCtx {
+fn wasi(environment: &Environment, meter: &Arc<Meter>, log: &Arc<GuestLog>, instance: u64) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(log::Stdio::stdout(log.clone()))
-        .stderr(log::Stdio::stderr(log.clone()))
+        .stdout(log::Stdio::stdout(log.clone(), meter.clone()))
+        .stderr(log::Stdio::stderr(log.clone(), meter.clone()))
         .wall_clock(GuestClock(environment.clock.clone()))
         .monotonic_clock(GuestClock(environment.clock.clone()))
         .max_random_size(MAX_RANDOM)

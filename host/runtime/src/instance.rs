@@ -1,8 +1,11 @@
 //! One instance of a plugin: a store, one call at a time, each under its budgets.
 //!
 //! A call ends in one of three ways. The guest returns. The epoch callback ends it, which is how a guest that computes is
-//! stopped. Or [`within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
+//! stopped. Or [`Within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
 //! sits in the run queue of a busy worker. After the last two, and after any trap, the store is dead.
+//!
+//! Between the deadline and the tick that stops it a guest may still return, or ask the host for something. Neither takes
+//! effect: the call has overrun either way ([`Meter::is_late`], [`Meter::fence`]).
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -24,6 +27,7 @@ use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Guest, GuestLog, LifecycleView};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::stats::Tally;
 use crate::text;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
@@ -49,6 +53,7 @@ pub(crate) struct Template {
     pub(crate) _slots: Arc<Reservation>,
     pub(crate) lifecycle: LifecycleView,
     pub(crate) halt: Arc<Halt>,
+    pub(crate) tally: Tally,
     /// Counts the stores of this plugin that exist: each holds a clone.
     pub(crate) stores: Arc<()>,
 }
@@ -73,7 +78,8 @@ impl Template {
 
         let log = GuestLog::new(self.name.clone(), number);
         log.begin(Hook::Configure, None);
-        let meter = Arc::new(Meter::new(self.environment.clock.clone(), self.halt.clone(), self.tick));
+        let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
+        let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
         let guest =
             Guest::new(&self.environment, meter.clone(), self.limits.memory, self.lifecycle.clone(), log, number);
         let mut store = Store::new(self.pre.engine(), guest);
@@ -205,7 +211,8 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
-    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
+    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then. One that
+    /// is done after the deadline is as good as dropped.
     ///
     /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
     /// dropped on its next turn instead of getting one more tick.
@@ -226,9 +233,10 @@ impl Within<'_> {
                 meter.resume();
             }
             let polled = call.as_mut().poll(cx);
-            meter.pause(clock.now());
+            let now = clock.now();
+            meter.pause(now);
             if let Poll::Ready(output) = polled {
-                return Poll::Ready(Ok(output));
+                return Poll::Ready(if meter.is_late(now) { Err(Cut::Deadline) } else { Ok(output) });
             }
             let alarm = alarm.get_or_insert_with(|| clock.sleep_until(deadline));
             if over.is_none() {
@@ -242,7 +250,7 @@ impl Within<'_> {
         })
         .await;
         if output.is_err() {
-            // It was not its last poll that ended it.
+            // Perhaps it was not its last poll that ended it.
             meter.cut(clock.now());
         }
         output

@@ -45,5 +45,5 @@ pub use limits::{Instances, Isolation, Limits};
 pub use plugin::{Plugin, PluginSpec};
 pub use pool::Health;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError, digest};
-pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats, Tally};
+pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, Late, PluginStats, Tally};
 pub use stop::{Phase, StopObserver, StopOutcome, StopReason, StopRecord};

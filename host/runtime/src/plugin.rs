@@ -224,6 +224,7 @@ impl Plugin {
             // The template holds one itself.
             stores_live: Arc::strong_count(&inner.template.stores).saturating_sub(1) as u64,
             retired: inner.spec.tally.retired(),
+            late: inner.spec.tally.late(),
             breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
     }
@@ -296,7 +297,15 @@ impl Inner {
         self.start_wanted();
         tokio::select! {
             biased;
-            slot = ticket.wait() => slot.map(|slot| (slot, self.clock().now())),
+            slot = ticket.wait() => {
+                let (slot, now) = (slot?, self.clock().now());
+                if now <= deadline {
+                    return Ok((slot, now));
+                }
+                // A call that begins too late ends too late, which its instance would pay for with its life.
+                self.pool.unused(slot);
+                Err(self.pool.overloaded())
+            }
             () = self.clock().sleep_until(deadline) => Err(self.pool.overloaded()),
         }
     }

@@ -249,7 +249,7 @@ impl<T> Pool<T> {
     }
 
     /// Take back an instance that nobody used.
-    fn unused(&self, instance: T) {
+    pub(crate) fn unused(&self, instance: T) {
         self.state().hand_out(instance);
     }
 }

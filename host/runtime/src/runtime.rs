@@ -167,6 +167,7 @@ impl Runtime {
             _slots: Arc::new(slots),
             lifecycle: LifecycleView::new(clock, shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
+            tally: spec.tally.clone(),
             stores: Arc::new(()),
         };
         Plugin::start(template, digest, spec, shared.tasks.clone()).await.map_err(LoadError::Configure)

@@ -92,6 +92,29 @@ impl From<&EndCause> for CallOutcome {
     }
 }
 
+/// What came after its call's deadline, although nothing had stopped the call by then, and took no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// A hook returned: what it returned is dropped, and the call has overrun.
+    Call,
+    /// A host call with an effect was asked for: it is not made, and the call ends there.
+    HostCall,
+}
+
+impl Late {
+    /// Every kind, in the order of the counters.
+    pub const ALL: [Self; 2] = [Self::Call, Self::HostCall];
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::HostCall => "host-call",
+        }
+    }
+}
+
 /// What has happened in one hook of a plugin since it was loaded.
 #[derive(Debug, Clone)]
 pub struct HookStats {
@@ -131,6 +154,8 @@ pub struct PluginStats {
     pub stores_live: u64,
     /// Instances that did not survive a call, over the whole tally.
     pub retired: u64,
+    /// What came too late to take effect, in the order of [`Late::ALL`], over the whole tally.
+    pub late: [u64; Late::ALL.len()],
     /// Whether the breaker is open.
     pub breaker_open: bool,
 }
@@ -156,6 +181,7 @@ struct Counters {
     /// A bit for each hook that has been exported.
     exported: AtomicU64,
     retired: AtomicU64,
+    late: [AtomicU64; Late::ALL.len()],
 }
 
 impl std::fmt::Debug for Tally {
@@ -178,6 +204,12 @@ impl Tally {
         self.counters.retired.load(Ordering::Relaxed)
     }
 
+    /// What came too late to take effect, in the order of [`Late::ALL`].
+    #[must_use]
+    pub fn late(&self) -> [u64; Late::ALL.len()] {
+        self.counters.late.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn exports(&self, hooks: Hooks) {
         let bits = hooks.iter().map(bit).fold(0, |bits, bit| bits | bit);
         self.counters.exported.fetch_or(bits, Ordering::Relaxed);
@@ -185,6 +217,12 @@ impl Tally {
 
     pub(crate) fn retire(&self) {
         self.counters.retired.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn came_late(&self, what: Late) {
+        if let Some(count) = self.counters.late.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn record(&self, hook: Hook, outcome: CallOutcome, cpu: Duration, wall: Duration) {
