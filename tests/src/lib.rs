@@ -2,6 +2,7 @@
 //! between clients and an origin.
 
 pub mod client;
+pub mod clock;
 pub mod components;
 pub mod gateway;
 pub mod load;

@@ -1,5 +1,6 @@
 //! Plugins in a runtime of their own, without a gateway around them.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,9 +9,10 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
-    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, RequestHead,
+    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle, RequestHead,
     ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Tally, Verdict,
 };
+use tokio::sync::Notify;
 
 use crate::components;
 
@@ -37,8 +39,14 @@ pub struct Fixture {
     pub file: PathBuf,
     /// Its config as JSON.
     pub config: String,
-    /// `min` and `max`.
+    /// How many, at least.
     pub instances: usize,
+    /// How many more when calls would wait.
+    pub surplus: usize,
+    /// After how long without a call those go.
+    pub idle: Duration,
+    /// When they have served their time.
+    pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
     /// Its budgets.
@@ -49,7 +57,16 @@ impl Fixture {
     /// A component with an empty config.
     #[must_use]
     pub fn new(file: PathBuf) -> Self {
-        Self { file, config: "{}".into(), instances: 1, isolation: Isolation::Warm, limits: Limits::default() }
+        Self {
+            file,
+            config: "{}".into(),
+            instances: 1,
+            surplus: 0,
+            idle: Instances::IDLE,
+            recycle: Recycle::default(),
+            isolation: Isolation::Warm,
+            limits: Limits::default(),
+        }
     }
 
     /// The guest that misbehaves as the config says.
@@ -69,12 +86,13 @@ impl Fixture {
         let spec = PluginSpec {
             name: name.into(),
             config: self.config.as_str().into(),
-            instances: Instances { min: self.instances, max: self.instances },
+            instances: Instances { min: self.instances, max: self.instances + self.surplus, idle: self.idle },
+            recycle: self.recycle,
             isolation: self.isolation,
             limits: self.limits,
             gives_up_at: None,
             tally: Tally::default(),
-            on_stopped: Arc::new(move |record| heard.lock().push(record.clone())),
+            on_stopped: Arc::new(move |record| heard.hear(record)),
         };
         let plugin = runtime.load(spec, components::read(&self.file)).await?;
         Ok(Loaded { plugin, records })
@@ -83,17 +101,45 @@ impl Fixture {
 
 /// The records of a plugin's instances, in the order of their ends.
 #[derive(Clone, Default)]
-pub struct Records(Arc<Mutex<Vec<StopRecord>>>);
+pub struct Records(Arc<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    records: Mutex<VecDeque<StopRecord>>,
+    more: Notify,
+}
 
 impl Records {
-    fn lock(&self) -> MutexGuard<'_, Vec<StopRecord>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<StopRecord>> {
+        self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, record: &StopRecord) {
+        self.lock().push_back(record.clone());
+        self.0.more.notify_one();
     }
 
     /// Take those that there are.
     #[must_use]
     pub fn take(&self) -> Vec<StopRecord> {
-        std::mem::take(&mut self.lock())
+        self.lock().drain(..).collect()
+    }
+
+    /// Take the first one, as soon as there is one. For one who waits.
+    pub async fn next(&self) -> StopRecord {
+        loop {
+            let first = self.lock().pop_front();
+            match first {
+                Some(record) => return record,
+                None => self.0.more.notified().await,
+            }
+        }
+    }
+
+    /// Whether nothing is left of the plugin that would be heard of here.
+    #[must_use]
+    pub fn are_final(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 

@@ -3,64 +3,14 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
-use tidegate_runtime::{EndCause, Limits, Runtime, RuntimeConfig};
+use tidegate_runtime::{EndCause, Limits};
+use tidegate_tests::clock::still_runtime;
 use tidegate_tests::plugins::{Fixture, misbehave};
-
-/// Stands still until it is advanced.
-#[derive(Default)]
-struct StillClock {
-    nanos: AtomicU64,
-    wakers: Mutex<Vec<Waker>>,
-}
-
-impl StillClock {
-    fn advance(&self, by: Duration) {
-        self.nanos.fetch_add(u64::try_from(by.as_nanos()).expect("short"), Ordering::SeqCst);
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(Waker::wake);
-    }
-}
-
-/// The clock as the runtime holds it.
-struct Shared(Arc<StillClock>);
-
-impl Clock for Shared {
-    fn now(&self) -> Moment {
-        Moment::from_nanos(self.0.nanos.load(Ordering::SeqCst))
-    }
-
-    fn thread_cpu(&self) -> Duration {
-        Duration::from_nanos(self.now().as_nanos())
-    }
-
-    fn unix(&self) -> Duration {
-        Duration::from_nanos(self.now().as_nanos())
-    }
-
-    fn sleep_until(&self, moment: Moment) -> Sleep {
-        let clock = Self(self.0.clone());
-        Box::pin(std::future::poll_fn(move |cx| {
-            if clock.now() >= moment {
-                return Poll::Ready(());
-            }
-            clock.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
-            Poll::Pending
-        }))
-    }
-}
-
-fn still_runtime() -> (Runtime, Arc<StillClock>) {
-    let clock = Arc::new(StillClock::default());
-    let environment =
-        Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
-    let config = RuntimeConfig { slots: 8, cache: None, environment };
-    (Runtime::new(config).expect("the engine starts"), clock)
-}
 
 #[tokio::test]
 async fn a_guest_that_waits_is_stopped_at_the_very_moment() {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::{Isolation, Limits, StopOutcome, StopRecord};
+use futures_util::FutureExt as _;
+use tidegate_runtime::{Isolation, Limits, StopOutcome, StopReason, StopRecord};
 use tidegate_tests::components;
 use tidegate_tests::plugins::{Fixture, answered, exchange, misbehave, runtime, stop};
 
@@ -106,6 +107,14 @@ async fn a_stopped_plugin_refuses_calls_and_a_second_stop_does_nothing() {
     assert_eq!(stop(&plugin, BUDGET).await.len(), 1);
     assert_eq!(stop(&plugin, BUDGET).await.len(), 0);
     assert!(misbehave(&plugin, "forward").await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_that_nobody_waits_for_any_more_goes_on() {
+    let plugin = Fixture::hostile(r#"{"shutdown": "sleep=20"}"#).load(&runtime(4)).await.expect("loads");
+    assert!(plugin.stop(StopReason::Disable, Duration::from_secs(20)).now_or_never().is_none());
+    assert_eq!(plugin.records.next().await.outcome, StopOutcome::Completed);
+    assert_eq!(stop(&plugin, BUDGET).await.len(), 0);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use tidegate_runtime::{Instances, Isolation, Limits};
+use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
 
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
@@ -248,6 +248,8 @@ pub struct Plugin {
     pub sha256: Option<String>,
     /// `instances`
     pub instances: Instances,
+    /// `recycle`
+    pub recycle: Recycle,
     /// `isolation`
     pub isolation: Isolation,
     /// `on_failure`

@@ -213,6 +213,7 @@ impl Loader {
             name: config.name.clone(),
             config: config.config.as_str().into(),
             instances: config.instances,
+            recycle: config.recycle,
             isolation: config.isolation,
             limits: config.limits,
             gives_up_at: config.quarantine,

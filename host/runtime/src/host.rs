@@ -145,6 +145,11 @@ impl MemoryCap {
         self.limit
     }
 
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Whether growth has been refused since the last call of `begin`.
     pub(crate) fn refused(&self) -> bool {
         self.refused

@@ -28,6 +28,7 @@ use crate::host::{Guest, GuestLog, LifecycleView};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
 use crate::stats::Tally;
+use crate::stop::StopReason;
 use crate::text;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
@@ -66,6 +67,8 @@ pub(crate) struct Instance {
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
+    /// Calls with an exchange so far.
+    served: u64,
     _counted: Arc<()>,
 }
 
@@ -117,6 +120,7 @@ impl Template {
             limits: self.limits,
             environment: self.environment.clone(),
             halt: self.halt.clone(),
+            served: 0,
             _counted: self.stores.clone(),
         });
         if instance.functions.hooks().contains(Hook::Configure) {
@@ -137,6 +141,7 @@ impl Instance {
         now: Moment,
         deadline: Moment,
     ) -> (Box<Exchange>, Result<C::Output, EndCause>) {
+        self.served += 1;
         let guest = self.store.data_mut();
         guest.log.begin(C::HOOK, Some(&exchange.request.id));
         std::mem::swap(&mut guest.exchange, &mut exchange);
@@ -189,6 +194,21 @@ impl Instance {
     /// When the last call ended.
     pub(crate) fn ended(&self) -> Moment {
         self.meter.ended_at()
+    }
+
+    /// Calls with an exchange that it has served.
+    pub(crate) fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// Bytes of its linear memories.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
+    /// From here on the guest sees that it is being stopped, and why.
+    pub(crate) fn stopping(&mut self, reason: StopReason) {
+        self.store.data_mut().lifecycle.stopping_alone(reason);
     }
 
     pub(crate) fn has(&self, hook: Hook) -> bool {

@@ -41,7 +41,7 @@ pub use contract::{Hook, Hooks};
 pub use error::{CallError, EndCause, LoadError, Unavailable};
 pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, UpstreamNames, Verdict};
 pub use inspect::{Import, Inspection};
-pub use limits::{Instances, Isolation, Limits};
+pub use limits::{Instances, Isolation, Limits, Recycle};
 pub use plugin::{Plugin, PluginSpec};
 pub use pool::Health;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError, digest};

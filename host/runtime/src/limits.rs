@@ -43,6 +43,36 @@ pub struct Instances {
     pub min: usize,
     /// Never exceeded; instances beyond `min` come up when calls would otherwise wait.
     pub max: usize,
+    /// An instance beyond `min` that no call has used for so long is stopped.
+    pub idle: Duration,
+}
+
+impl Instances {
+    /// The default of `idle`.
+    pub const IDLE: Duration = Duration::from_secs(60);
+
+    /// Always so many.
+    #[must_use]
+    pub const fn fixed(count: usize) -> Self {
+        Self { min: count, max: count, idle: Self::IDLE }
+    }
+}
+
+/// When an instance has served its time: it is stopped after the call that reaches one of these, and replaced. For guests
+/// whose memory grows, as garbage-collected ones do. Never, by default. Without effect in fresh isolation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recycle {
+    /// Hook calls served, however they ended.
+    pub calls: Option<u64>,
+    /// Bytes of linear memory in use, all memories of the instance together. (Linear memory never shrinks.)
+    pub memory: Option<usize>,
+}
+
+impl Recycle {
+    /// Whether an instance with so many calls behind it and so much memory has served its time.
+    pub(crate) fn is_due(&self, calls: u64, memory: usize) -> bool {
+        self.calls.is_some_and(|most| calls >= most) || self.memory.is_some_and(|most| memory >= most)
+    }
 }
 
 /// What state outlives a call.

@@ -5,6 +5,7 @@
 //! until its budget is up: a client that hangs up must not cost a plugin the instance that holds its batch.
 
 mod stopping;
+mod upkeep;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use crate::contract::{Hook, Hooks};
 use crate::environment::{Clock, Moment};
@@ -24,11 +24,11 @@ use crate::error::{CallError, EndCause, Unavailable};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
 use crate::instance::{Instance, Template};
-use crate::limits::{Instances, Isolation, Limits};
+use crate::limits::{Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
-use crate::pool::{Acquired, Health, Pool, Size, Start};
+use crate::pool::{Acquired, Health, Numbered, Pool, Size, Start};
 use crate::stats::{CallOutcome, PluginStats, Tally};
-use crate::stop::StopObserver;
+use crate::stop::{StopObserver, StopReason};
 
 /// What to load, and under which limits.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ pub struct PluginSpec {
     pub config: Arc<str>,
     /// How many instances.
     pub instances: Instances,
+    /// When one of them has served its time.
+    pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
     /// Its budgets.
@@ -63,16 +65,30 @@ struct Inner {
     spec: PluginSpec,
     hooks: Hooks,
     pool: Arc<Pool<Slot>>,
+    /// Cancelled when its stop begins, or nobody has it any more.
+    closing: CancellationToken,
     /// Cancelled when every instance has been stopped.
     stopped: CancellationToken,
-    /// Replacements, and calls whose caller went away.
+    /// Replacements, stops, and calls whose caller went away.
     tasks: TaskTracker,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
 }
 
 /// One place in the pool. In fresh isolation it is empty between calls: a permit.
 struct Slot {
     number: u64,
     instance: Option<Box<Instance>>,
+}
+
+impl Numbered for Slot {
+    fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Plugin {
@@ -95,6 +111,7 @@ impl Plugin {
             hooks,
             pool: Pool::new(size, spec.gives_up_at),
             spec,
+            closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tasks,
         });
@@ -104,7 +121,10 @@ impl Plugin {
         }
         while let Some(Start { number, .. }) = inner.pool.wants_start() {
             match inner.slot(number).await {
-                Ok(slot) => drop(inner.pool.started(number, slot)),
+                Ok(slot) => {
+                    inner.warn_if_due(&slot);
+                    inner.started(slot);
+                }
                 Err(cause) => return Err(inner.error(Hook::Configure, cause)),
             }
         }
@@ -205,11 +225,12 @@ impl Plugin {
         self.inner.error(hook, cause)
     }
 
-    /// Numbers of the instances that live now.
+    /// Numbers of the instances that live now, those that are being stopped included: each one that is missing from a
+    /// later answer has died in a call, or has been heard of, or is being told of right now.
     #[must_use]
     pub fn instances(&self) -> Vec<u64> {
         match self.inner.spec.isolation {
-            Isolation::Warm => self.inner.pool.live(),
+            Isolation::Warm => self.inner.pool.numbers(),
             Isolation::Fresh => Vec::new(),
         }
     }
@@ -303,46 +324,10 @@ impl Inner {
                     return Ok((slot, now));
                 }
                 // A call that begins too late ends too late, which its instance would pay for with its life.
-                self.pool.unused(slot);
+                self.pool.unused(slot, now);
                 Err(self.pool.overloaded())
             }
             () = self.clock().sleep_until(deadline) => Err(self.pool.overloaded()),
-        }
-    }
-
-    /// Start the instances the pool wants, each in the background after its delay.
-    fn start_wanted(self: &Arc<Self>) {
-        while let Some(start) = self.pool.wants_start() {
-            let inner = Arc::clone(self);
-            let span = tracing::info_span!("start", plugin = &*inner.template.name, instance = start.number);
-            self.tasks.spawn(async move { inner.start_one(start).await }.instrument(span));
-        }
-    }
-
-    /// Start one instance, again and again with the pool's delays until it works or the plugin is stopped.
-    async fn start_one(self: Arc<Self>, mut start: Start) {
-        loop {
-            let halted = self.template.halt.over.cancelled();
-            let work = async {
-                if !start.delay.is_zero() {
-                    self.clock().sleep_until(self.clock().now() + start.delay).await;
-                }
-                self.slot(start.number).await
-            };
-            let made = tokio::select! {
-                biased;
-                () = halted => return self.pool.failed_to_start(self.clock().now()),
-                made = work => made,
-            };
-            match made {
-                Ok(slot) => return drop(self.pool.started(start.number, slot)),
-                Err(cause) => {
-                    tracing::warn!(cause = cause.as_str(), "instance could not be started: {cause}");
-                    self.pool.failed_to_start(self.clock().now());
-                    let Some(again) = self.pool.wants_start() else { return };
-                    start = again;
-                }
-            }
         }
     }
 }
@@ -394,17 +379,34 @@ impl Lease {
                 drop(instance);
                 self.retire(cause);
             }
-            _ => self.release(warm.then_some(instance)),
+            _ if warm && inner.spec.recycle.is_due(instance.served(), instance.memory()) => {
+                self.recycle(instance, ended)
+            }
+            _ => self.release(warm.then_some(instance), ended),
         }
         inner.spec.tally.record(C::HOOK, outcome, cpu, ended.since(times.began));
         (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
     }
 
-    fn release(mut self, instance: Option<Box<Instance>>) {
+    fn release(mut self, instance: Option<Box<Instance>>, now: Moment) {
         if let Some(mut slot) = self.slot.take() {
             slot.instance = instance;
-            if self.inner.pool.release(slot) {
+            if self.inner.pool.release(slot, now) {
                 self.inner.start_wanted();
+            }
+        }
+    }
+
+    /// The instance has served its time. If it cannot go now, it serves on and goes after a later call.
+    fn recycle(mut self, instance: Box<Instance>, now: Moment) {
+        match self.slot.take() {
+            Some(slot) if self.inner.pool.recycle(slot.number) => {
+                self.inner.stop_one(Slot { instance: Some(instance), ..slot }, StopReason::Recycle);
+                self.inner.start_wanted();
+            }
+            slot => {
+                self.slot = slot;
+                self.release(Some(instance), now);
             }
         }
     }

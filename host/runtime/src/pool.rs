@@ -1,21 +1,33 @@
 //! Who serves, who waits, and when a replacement comes up: the instances of one plugin, as a state machine.
 //!
 //! Nothing here runs a guest, reads a clock or spawns a task; [`crate::plugin`] does, and tells the pool. Every
-//! instance is in exactly one place: idle in the pool, handed to a waiter, or out with a caller who gives it back
-//! (`release`) or says that it is gone (`retire`).
+//! instance is in exactly one place: idle in the pool, handed to a waiter, out with a caller who gives it back
+//! (`release`) or says that it is gone (`retire`), or out with someone who stops it (from `recycle`, `surplus` or
+//! `close` on, until `ended` and `told`). Those that serve are at most `max`, and so are those that are stopped one at a
+//! time: that is what an engine's slots are reserved for.
 
 mod breaker;
+mod queue;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
 use crate::stats::InstanceCounts;
 use breaker::Breaker;
+use queue::Waiters;
+
+pub(crate) use queue::Ticket;
+
+/// What the pool has to know of an instance.
+pub(crate) trait Numbered {
+    /// The number it was started with.
+    fn number(&self) -> u64;
+}
 
 /// How many instances there may be and how many calls may wait.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +44,16 @@ pub(crate) struct Pool<T> {
 
 struct State<T> {
     size: Size,
-    idle: Vec<T>,
-    /// Numbers of all live instances, idle or out.
+    /// The one that was used last serves next, so that those beyond what the load needs stay unused. They are in front.
+    idle: VecDeque<Idle<T>>,
+    /// Numbers of all that serve, idle or out.
     live: BTreeSet<u64>,
+    /// Numbers of those that are being stopped.
+    stopping: BTreeMap<u64, Ending>,
     starting: usize,
-    waiters: VecDeque<oneshot::Sender<Grant<T>>>,
+    /// Whether somebody watches over the surplus.
+    watched: bool,
+    waiters: Waiters<T>,
     breaker: Breaker,
     /// Tells whoever watches over the plugin what the breaker says.
     health: watch::Sender<Health>,
@@ -56,22 +73,35 @@ pub enum Health {
     GivenUp,
 }
 
-/// What a waiter gets.
-enum Grant<T> {
-    Instance(T),
-    Refused(Unavailable),
+/// An instance that nobody uses.
+struct Idle<T> {
+    instance: T,
+    since: Moment,
 }
 
-/// An instance that was out when the pool was closed.
+/// How far the stop of an instance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It lives.
+    Running,
+    /// It is gone; its end is being told.
+    Over,
+}
+
+/// What became of an instance that was not idle when the pool was closed.
 pub(crate) enum Back<T> {
     /// Its call is over.
     Instance(T),
     /// It did not survive its call.
     Gone { number: u64, cause: EndCause },
+    /// It has been stopped, and that has been told.
+    Stopped(u64),
+    /// One that was being made is not there after all.
+    NotStarted,
 }
 
 /// What a caller of `acquire` gets.
-pub(crate) enum Acquired<T> {
+pub(crate) enum Acquired<T: Numbered> {
     /// An instance, at once.
     Ready(T),
     /// A place in the queue.
@@ -89,25 +119,40 @@ pub(crate) struct Start {
     pub(crate) delay: Duration,
 }
 
+/// What is beyond `min`.
+pub(crate) enum Surplus<T> {
+    /// An instance that has been unused for long enough, to be stopped.
+    Stop(T),
+    /// None now; worth asking again at this moment.
+    AskAt(Moment),
+    /// Nothing, and nobody needs to watch until [`Pool::wants_watch`] says so again.
+    None,
+}
+
 /// A closed pool's instances.
 pub(crate) struct Closed<T> {
+    /// To be stopped.
     pub(crate) idle: Vec<T>,
-    /// Numbers of those that are out.
-    pub(crate) out: BTreeSet<u64>,
-    /// Where they arrive.
+    /// Numbers of all that have to be accounted for: those that are idle, out, or being stopped already.
+    pub(crate) left: BTreeSet<u64>,
+    /// How many are being made.
+    pub(crate) starting: usize,
+    /// Where those that are not idle arrive, each until it is gone or stopped.
     pub(crate) back: mpsc::UnboundedReceiver<Back<T>>,
 }
 
-impl<T> Pool<T> {
+impl<T: Numbered> Pool<T> {
     /// `gives_up_at` is the number of faults in a row that make it [`Health::GivenUp`].
     pub(crate) fn new(size: Size, gives_up_at: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 size,
-                idle: Vec::with_capacity(size.max.min(1024)),
+                idle: VecDeque::with_capacity(size.max.min(1024)),
                 live: BTreeSet::new(),
+                stopping: BTreeMap::new(),
                 starting: 0,
-                waiters: VecDeque::new(),
+                watched: false,
+                waiters: Waiters::default(),
                 breaker: Breaker::new(gives_up_at),
                 health: watch::Sender::new(Health::Good),
                 next_number: 0,
@@ -130,19 +175,14 @@ impl<T> Pool<T> {
         if state.breaker.is_open(now) {
             return Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen));
         }
-        if let Some(instance) = state.idle.pop() {
+        if let Some(Idle { instance, .. }) = state.idle.pop_back() {
             return Acquired::Ready(instance);
         }
-        // Waiters that gave up do not take the place of one who would wait.
-        if state.waiters.len() >= state.size.queue {
-            state.waiters.retain(|waiter| !waiter.is_closed());
+        let most = state.size.queue;
+        match state.waiters.join(most) {
+            Some(receiver) => Acquired::Queued(Ticket::new(Arc::clone(self), receiver)),
+            None => Acquired::Refused(state.overloaded()),
         }
-        if state.waiters.len() >= state.size.queue {
-            return Acquired::Refused(state.overloaded());
-        }
-        let (sender, receiver) = oneshot::channel();
-        state.waiters.push_back(sender);
-        Acquired::Queued(Ticket { pool: Arc::clone(self), receiver })
     }
 
     /// Leave to start an instance, if one is wanted: there are fewer than `min`, or calls wait and there is room.
@@ -153,8 +193,7 @@ impl<T> Pool<T> {
             return None;
         }
         let coming = state.live.len() + state.starting;
-        let waiting = state.waiters.iter().filter(|waiter| !waiter.is_closed()).count();
-        let wanted = coming < state.size.min || (coming < state.size.max && waiting > state.starting);
+        let wanted = coming < state.size.min || (coming < state.size.max && state.waiters.waiting() > state.starting);
         // A plugin that keeps failing is tried with one instance at a time.
         if !wanted || (state.breaker.has_tripped() && state.starting > 0) {
             return None;
@@ -165,15 +204,16 @@ impl<T> Pool<T> {
         Some(Start { number, delay: state.breaker.delay() })
     }
 
-    /// A started instance is ready. Handed back if the pool has been closed meanwhile.
-    pub(crate) fn started(&self, number: u64, instance: T) -> Option<T> {
+    /// A started instance is ready. Handed back if the pool has been closed meanwhile; `failed_to_start` is to follow when
+    /// nothing is left of it.
+    pub(crate) fn started(&self, instance: T, now: Moment) -> Option<T> {
         let mut state = self.state();
-        state.starting = state.starting.saturating_sub(1);
         if state.closed.is_some() {
             return Some(instance);
         }
-        state.live.insert(number);
-        state.hand_out(instance);
+        state.starting = state.starting.saturating_sub(1);
+        state.live.insert(instance.number());
+        state.hand_out(instance, now);
         None
     }
 
@@ -181,15 +221,70 @@ impl<T> Pool<T> {
     pub(crate) fn failed_to_start(&self, now: Moment) {
         let mut state = self.state();
         state.starting = state.starting.saturating_sub(1);
-        state.fault(now);
+        match &state.closed {
+            None => state.fault(now),
+            Some(closed) => drop(closed.send(Back::NotStarted)),
+        }
     }
 
     /// A call went well, and its instance is free again. Tells whether `wants_start` should be asked.
-    pub(crate) fn release(&self, instance: T) -> bool {
+    pub(crate) fn release(&self, instance: T, now: Moment) -> bool {
         let mut state = self.state();
         state.success();
-        state.hand_out(instance);
+        state.hand_out(instance, now);
         state.live.len() + state.starting < state.size.min
+    }
+
+    /// A call went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
+    /// being stopped as there may be or because everything is, it is to be released. Ask `wants_start` after a yes.
+    pub(crate) fn recycle(&self, number: u64) -> bool {
+        let mut state = self.state();
+        state.success();
+        state.take_out(number)
+    }
+
+    /// Whether somebody has to watch over the surplus, by asking for it again and again. Says yes to one.
+    pub(crate) fn wants_watch(&self) -> bool {
+        let mut state = self.state();
+        let wanted = state.has_surplus() && !state.watched;
+        state.watched |= wanted;
+        wanted
+    }
+
+    /// For the one who watches: an instance beyond `min` that nobody has used for as long as `idle`.
+    pub(crate) fn surplus(&self, now: Moment, idle: Duration) -> Surplus<T> {
+        let mut state = self.state();
+        if !state.has_surplus() {
+            state.watched = false;
+            return Surplus::None;
+        }
+        // All are busy, or as many are being stopped as there may be: it may look different when one could be due.
+        let later = Surplus::AskAt(now + idle);
+        let Some(unused) = state.idle.pop_front() else { return later };
+        let due = unused.since + idle;
+        if now >= due && state.take_out(unused.instance.number()) {
+            return Surplus::Stop(unused.instance);
+        }
+        state.idle.push_front(unused);
+        if now < due { Surplus::AskAt(due) } else { later }
+    }
+
+    /// The stop of an instance is over, and nothing is left of it. Tells whether the caller is to tell of its end, and to
+    /// say so with `told`; nobody else does. If not, it has been told of as one that was given up on.
+    pub(crate) fn ended(&self, number: u64) -> bool {
+        match self.state().stopping.get_mut(&number) {
+            Some(ending) => std::mem::replace(ending, Ending::Over) == Ending::Running,
+            None => false,
+        }
+    }
+
+    /// The end of an instance has been told of.
+    pub(crate) fn told(&self, number: u64) {
+        let mut state = self.state();
+        state.stopping.remove(&number);
+        if let Some(closed) = &state.closed {
+            let _ = closed.send(Back::Stopped(number));
+        }
     }
 
     /// An instance is gone; `fault` tells whether that counts against the plugin.
@@ -211,15 +306,32 @@ impl<T> Pool<T> {
         if state.closed.is_some() {
             return None;
         }
+        let left = state.live.iter().chain(state.stopping.keys()).copied().collect();
+        let idle: Vec<T> = std::mem::take(&mut state.idle).into_iter().map(|idle| idle.instance).collect();
+        for instance in &idle {
+            state.mark_stopping(instance.number());
+        }
         let (sender, back) = mpsc::unbounded_channel();
         state.closed = Some(sender);
-        state.refuse_waiters(Unavailable::Stopping);
-        Some(Closed { idle: std::mem::take(&mut state.idle), out: state.live.clone(), back })
+        state.waiters.refuse(Unavailable::Stopping);
+        Some(Closed { idle, left, starting: state.starting, back })
     }
 
-    /// Numbers of the live instances.
-    pub(crate) fn live(&self) -> Vec<u64> {
-        self.state().live.iter().copied().collect()
+    /// After a stop that did not hear of all: those that are to be told of as given up on. Nobody else does.
+    pub(crate) fn give_up(&self) -> BTreeSet<u64> {
+        let mut state = self.state();
+        let mut left = std::mem::take(&mut state.live);
+        left.extend(state.stopping.iter().filter(|(_, ending)| **ending == Ending::Running).map(|(number, _)| *number));
+        state.stopping.retain(|_, ending| *ending == Ending::Over);
+        left
+    }
+
+    /// Numbers of the instances that there are, those that are being stopped included.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let state = self.state();
+        let mut numbers: Vec<u64> = state.live.iter().copied().chain(state.still_stopping()).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     pub(crate) fn counts(&self) -> InstanceCounts {
@@ -229,7 +341,8 @@ impl<T> Pool<T> {
             idle,
             busy: state.live.len().saturating_sub(idle),
             starting: state.starting,
-            waiting: state.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
+            stopping: state.still_stopping().count(),
+            waiting: state.waiters.waiting(),
         }
     }
 
@@ -248,34 +361,52 @@ impl<T> Pool<T> {
         self.state().overloaded()
     }
 
-    /// Take back an instance that nobody used.
-    pub(crate) fn unused(&self, instance: T) {
-        self.state().hand_out(instance);
+    /// Take back an instance that nobody used since then.
+    pub(crate) fn unused(&self, instance: T, since: Moment) {
+        self.state().hand_out(instance, since);
     }
 }
 
-impl<T> State<T> {
+impl<T: Numbered> State<T> {
     /// Give an instance to whoever waits the longest, or keep it.
-    fn hand_out(&mut self, mut instance: T) {
+    fn hand_out(&mut self, instance: T, since: Moment) {
+        if self.closed.is_some() {
+            self.mark_stopping(instance.number());
+        }
         if let Some(closed) = &self.closed {
+            // One that is given up on is told of already when it comes back after all.
             let _ = closed.send(Back::Instance(instance));
-            return;
+        } else if let Some(unused) = self.waiters.grant(Idle { instance, since }) {
+            self.idle.push_back(unused);
         }
-        while let Some(waiter) = self.waiters.pop_front() {
-            match waiter.send(Grant::Instance(instance)) {
-                Ok(()) => return,
-                Err(Grant::Instance(returned)) => instance = returned,
-                Err(Grant::Refused(_)) => return,
-            }
+    }
+
+    /// Take an instance that serves out of service, if there is room for one more that is being stopped.
+    fn take_out(&mut self, number: u64) -> bool {
+        self.closed.is_none() && self.stopping.len() < self.size.max && self.mark_stopping(number)
+    }
+
+    fn mark_stopping(&mut self, number: u64) -> bool {
+        let served = self.live.remove(&number);
+        if served {
+            self.stopping.insert(number, Ending::Running);
         }
-        self.idle.push(instance);
+        served
+    }
+
+    fn has_surplus(&self) -> bool {
+        self.closed.is_none() && self.live.len() > self.size.min
+    }
+
+    fn still_stopping(&self) -> impl Iterator<Item = u64> {
+        self.stopping.iter().filter(|(_, ending)| **ending == Ending::Running).map(|(number, _)| *number)
     }
 
     fn fault(&mut self, now: Moment) {
         self.breaker.fault(now);
         self.tell_health();
         if self.breaker.is_open(now) {
-            self.refuse_waiters(Unavailable::BreakerOpen);
+            self.waiters.refuse(Unavailable::BreakerOpen);
         }
     }
 
@@ -291,41 +422,8 @@ impl<T> State<T> {
         self.health.send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 
-    fn refuse_waiters(&mut self, why: Unavailable) {
-        for waiter in self.waiters.drain(..) {
-            let _ = waiter.send(Grant::Refused(why));
-        }
-    }
-
     fn overloaded(&self) -> EndCause {
-        EndCause::Overloaded { instances: self.live.len(), waiting: self.waiters.len() }
-    }
-}
-
-/// A place in the queue. Dropping it gives it up; an instance that was on its way goes to the next one.
-pub(crate) struct Ticket<T> {
-    pool: Arc<Pool<T>>,
-    receiver: oneshot::Receiver<Grant<T>>,
-}
-
-impl<T> Ticket<T> {
-    /// Wait for an instance.
-    pub(crate) async fn wait(&mut self) -> Result<T, EndCause> {
-        match (&mut self.receiver).await {
-            Ok(Grant::Instance(instance)) => Ok(instance),
-            Ok(Grant::Refused(why)) => Err(EndCause::Unavailable(why)),
-            // The pool is gone with its plugin.
-            Err(_) => Err(EndCause::Unavailable(Unavailable::Stopping)),
-        }
-    }
-}
-
-impl<T> Drop for Ticket<T> {
-    fn drop(&mut self) {
-        self.receiver.close();
-        if let Ok(Grant::Instance(instance)) = self.receiver.try_recv() {
-            self.pool.unused(instance);
-        }
+        EndCause::Overloaded { instances: self.live.len(), waiting: self.waiters.waiting() }
     }
 }
 

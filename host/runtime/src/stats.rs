@@ -139,6 +139,8 @@ pub struct InstanceCounts {
     pub busy: usize,
     /// Being made.
     pub starting: usize,
+    /// Being stopped, with the whole plugin or one at a time.
+    pub stopping: usize,
     /// Calls that wait for an instance.
     pub waiting: usize,
 }

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tidegate_runtime::{Isolation, Runtime};
+use tidegate_runtime::{Isolation, Recycle, Runtime};
 
 use super::table::Table;
 use super::{CheckArgs, Failure, print};
-use crate::config::{self, Config, HumanDuration, OnFailure};
+use crate::config::{self, Config, HumanDuration, HumanSize, OnFailure};
 use crate::plugins::{self, Loaded, Loader};
 use crate::stop::ledger::{Ledger, MARGIN};
 
@@ -91,15 +91,24 @@ fn plugin_table(config: &Config, hooks: &[String]) -> Table {
 
 fn instances(plugin: &config::Plugin) -> String {
     let (min, max) = (plugin.instances.min, plugin.instances.max);
+    let recycled = recycled(plugin.recycle);
     let isolation = match plugin.isolation {
         Isolation::Warm => "warm",
         Isolation::Fresh => "fresh",
     };
     match (min == max, max) {
-        (true, 1) => format!("1 {isolation} instance"),
-        (true, _) => format!("{max} {isolation} instances"),
-        (false, _) => format!("{min} to {max} {isolation} instances"),
+        (true, 1) => format!("1 {isolation} instance{recycled}"),
+        (true, _) => format!("{max} {isolation} instances{recycled}"),
+        (false, _) => format!("{min} to {max} {isolation} instances{recycled}"),
     }
+}
+
+/// When one of them has served its time.
+fn recycled(recycle: Recycle) -> String {
+    let calls = recycle.calls.map(|calls| format!("after {calls} calls"));
+    let memory = recycle.memory.map(|memory| format!("at {}", HumanSize(memory as u64)));
+    let when: Vec<String> = calls.into_iter().chain(memory).collect();
+    if when.is_empty() { String::new() } else { format!(", recycled {}", when.join(" or ")) }
 }
 
 fn ledger_table(config: &Config, ledger: &Ledger) -> Table {
@@ -140,6 +149,7 @@ targets = ["http://127.0.0.1:9000"]
 name = "audit"
 path = "audit.wasm"
 instances = { min = 1, max = 4 }
+recycle = { calls = 100000, memory = "24MiB" }
 [[plugin]]
 name = "key"
 path = "key.wasm"
@@ -168,8 +178,8 @@ plugins = ["audit"]
   127.0.0.1:9901  health and metrics
   /                   -> api  no plugins
   api.example.com/v1  -> api  through audit
-  audit  1 to 4 warm instances  fails closed  on-response shutdown
-  key    1 fresh instance       fails open    on-request            (on no route)
+  audit  1 to 4 warm instances, recycled after 100000 calls or at 24MiB  fails closed  on-response shutdown
+  key    1 fresh instance                                                fails open    on-request            (on no route)
   drain_delay       1s  still accepting, no longer ready
   drain            15s  exchanges in flight
   plugins           5s  the longest, audit

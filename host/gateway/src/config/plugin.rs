@@ -1,10 +1,11 @@
 //! `[[plugin]]` and the tables under it.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Instances, Isolation, Limits};
+use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
@@ -17,6 +18,12 @@ use super::{OnFailure, Plugin};
 /// Instances of one plugin. Each has a slot of address space reserved for it.
 pub(super) const MOST_INSTANCES: usize = 1_000;
 
+/// Calls after which an instance is recycled: more than any lives to see.
+const MOST_CALLS: usize = 1_000_000_000_000;
+
+/// The sizes that a memory may have, and the limits of it.
+const MEMORY: RangeInclusive<usize> = 64 << 10..=4 << 30;
+
 /// Read one `[[plugin]]`; `path` is taken from `folder`.
 pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
     let plugin = Plugin {
@@ -24,6 +31,7 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
         path: path(&table).map(|path| folder.join(path)).unwrap_or_default(),
         sha256: sha256(&table),
         instances: instances(&table),
+        recycle: recycle(&table),
         isolation: table.word("isolation", &[("warm", Isolation::Warm), ("fresh", Isolation::Fresh)], Isolation::Warm),
         on_failure: table.word(
             "on_failure",
@@ -35,8 +43,41 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
         limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
     };
     grants(&table);
+    fits_together(&table, &plugin);
     table.finish();
     plugin
+}
+
+/// Report what other keys make pointless: it says something its author does not know.
+fn fits_together(table: &Table<'_>, plugin: &Plugin) {
+    let span_of = |under: &str, key: &str| table.peek(under).and_then(|table| table.span_of(key));
+    let pointless = |span: Option<Range<usize>>, key: &str, why: &str, hint: &str| {
+        if let Some(span) = span {
+            table.problems().push(Diagnostic::at(span, format!("`{key}` has no effect")).label(why).hint(hint));
+        }
+    };
+    if plugin.isolation == Isolation::Fresh {
+        let why = "with `isolation = \"fresh\"` no instance outlives its call";
+        let hint = |key| format!("take `{key}` out, or `isolation`");
+        pointless(table.span_of("recycle"), "recycle", why, &hint("recycle"));
+        pointless(span_of("instances", "idle"), "idle", why, &hint("idle"));
+    } else if plugin.instances.min == plugin.instances.max && span_of("instances", "min").is_some() {
+        // Where one of the two is a default, whether they are the same depends on the machine.
+        let idle = span_of("instances", "max").and_then(|_| span_of("instances", "idle"));
+        let why = "`min` and `max` are the same: there is never an instance too many";
+        pointless(idle, "idle", why, "take it out, or raise `max`");
+    }
+    if let Some(memory) = plugin.recycle.memory.filter(|memory| *memory > plugin.limits.memory)
+        && let Some(span) = span_of("recycle", "memory")
+    {
+        let (memory, limit) = (HumanSize(memory as u64), HumanSize(plugin.limits.memory as u64));
+        let mut problem = Diagnostic::at(span, "`recycle.memory` is greater than `limits.memory`")
+            .label(format!("a plugin that may use {limit} never reaches {memory}"));
+        if let Some(limit) = span_of("limits", "memory") {
+            problem = problem.related(limit, "");
+        }
+        table.problems().push(problem.hint("raise `limits.memory` or lower `recycle.memory`"));
+    }
 }
 
 fn path<'t>(table: &Table<'t>) -> Option<&'t str> {
@@ -70,18 +111,18 @@ fn sha256(table: &Table<'_>) -> Option<String> {
     None
 }
 
-/// A number, or `{ min, max }`. By default one instance per worker thread is ready, and up to four times as many come
+/// A number, or `{ min, max, idle }`. By default one instance per worker thread is ready, and up to four times as many come
 /// up when calls would wait: a call that sleeps holds its instance but not its thread.
 fn instances(table: &Table<'_>) -> Instances {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES / 4);
-    let default = Instances { min: workers, max: workers * 4 };
+    let default = Instances { min: workers, max: workers * 4, idle: Instances::IDLE };
     let Some(value) = table.value("instances") else { return default };
     let DeValue::Table(entries) = value.get_ref() else {
         if matches!(value.get_ref(), DeValue::Integer(_)) {
             let count = table.count_in("instances", value, 1..=MOST_INSTANCES);
-            return count.map_or(default, |count| Instances { min: count, max: count });
+            return count.map_or(default, Instances::fixed);
         }
-        table.wrong("instances", value, "a number or { min = .., max = .. }");
+        table.wrong("instances", value, "a number or { min = .., max = .., idle = .. }");
         return default;
     };
     let inner = Table::new(entries, "`instances`", value.span(), table.problems());
@@ -90,6 +131,7 @@ fn instances(table: &Table<'_>) -> Instances {
     let instances = Instances {
         min: min.unwrap_or_else(|| default.min.min(max.unwrap_or(default.min))),
         max: max.unwrap_or_else(|| default.max.max(min.unwrap_or(default.max))),
+        idle: inner.duration("idle", MILLISECOND..=DAY, default.idle),
     };
     if instances.min > instances.max {
         table.problems().push(
@@ -99,6 +141,25 @@ fn instances(table: &Table<'_>) -> Instances {
     }
     inner.finish();
     instances
+}
+
+/// `{ calls, memory }`, one of the two at least.
+fn recycle(table: &Table<'_>) -> Recycle {
+    let Some(value) = table.value("recycle") else { return Recycle::default() };
+    let DeValue::Table(entries) = value.get_ref() else {
+        table.wrong("recycle", value, "{ calls = .., memory = .. }");
+        return Recycle::default();
+    };
+    if entries.is_empty() {
+        let problem = Diagnostic::at(value.span(), "`recycle` says neither `calls` nor `memory`");
+        table.problems().push(problem.hint("for example `recycle = { calls = 100000, memory = \"48MiB\" }`"));
+    }
+    let inner = Table::new(entries, "`recycle`", value.span(), table.problems());
+    // Zero is out of both ranges: it stands for a key that is not there, or is wrong.
+    let calls = inner.count("calls", 1..=MOST_CALLS, 0);
+    let memory = inner.size("memory", MEMORY, 0);
+    inner.finish();
+    Recycle { calls: (calls > 0).then_some(calls as u64), memory: (memory > 0).then_some(memory) }
 }
 
 /// Faults in a row that are enough, or `false` for never. The breaker opens at ten; from there on each further one is a
@@ -187,7 +248,7 @@ fn limits(table: Table<'_>) -> Limits {
         cpu: table.duration("cpu", MILLISECOND..=10 * minute, default.cpu),
         wall: table.duration("wall", MILLISECOND..=DAY, default.wall),
         shutdown: table.duration("shutdown", MILLISECOND..=DAY, default.shutdown),
-        memory: table.size("memory", 64 << 10..=4 << 30, default.memory),
+        memory: table.size("memory", MEMORY, default.memory),
         queue: table.count("queue", 0..=1_000_000, default.queue),
         body: table.size("body", 1..=1 << 30, default.body),
     };

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_runtime::{Instances, Isolation, Limits};
+use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
 
 use super::*;
 
@@ -115,6 +115,11 @@ body = "2MB"
 [[plugin]]
 name = "stamp"
 path = "/opt/stamp.wasm"
+instances = { min = 2, max = 4, idle = "5s" }
+recycle = { calls = 100000, memory = "24MiB" }
+[[plugin]]
+name = "old"
+path = "old.wasm"
 instances = 2
 [[route]]
 path = "/api/"
@@ -130,18 +135,18 @@ plugins = ["stamp", "audit"]
     assert!(config.shutdown.exit_zero && !config.log.access);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.upstreams[0].targets, ["origin:9000", "[::1]:80"]);
-    let [audit, stamp] = &config.plugins[..] else { panic!("two plugins") };
+    let [audit, stamp, old] = &config.plugins[..] else { panic!("three plugins") };
     assert_eq!(audit.path, Path::new("/etc/tidegate/plugins/audit.wasm"));
     assert_eq!(audit.sha256.as_deref(), Some("abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"));
-    assert_eq!((audit.instances, audit.isolation), (Instances { min: 2, max: 3 }, Isolation::Fresh));
+    assert_eq!((audit.instances, audit.isolation), (Instances { max: 3, ..Instances::fixed(2) }, Isolation::Fresh));
     assert_eq!(audit.on_failure, OnFailure::Open);
     assert_eq!(audit.config, r#"{"limit":3,"ratio":0.5,"since":"2026-01-01","tags":["a",{"b":true}]}"#);
     assert_eq!((audit.limits.memory, audit.limits.queue, audit.limits.body), (64 << 20, 0, 2_000_000));
     assert_eq!(stamp.path, Path::new("/opt/stamp.wasm"));
-    assert_eq!(
-        (stamp.instances, &*stamp.config, stamp.limits),
-        (Instances { min: 2, max: 2 }, "{}", Limits::default())
-    );
+    assert_eq!(stamp.instances, Instances { min: 2, max: 4, idle: Duration::from_secs(5) });
+    assert_eq!(stamp.recycle, Recycle { calls: Some(100_000), memory: Some(24 << 20) });
+    assert_eq!((old.instances, old.recycle), (Instances::fixed(2), Recycle::default()));
+    assert_eq!((&*old.config, old.limits), ("{}", Limits::default()));
     let [route] = &config.routes[..] else { panic!("one route") };
     assert_eq!((&*route.path, route.host.as_deref()), ("/api", Some("api.example.com")));
     assert_eq!((route.upstream, &route.plugins[..]), (0, &[1, 0][..]));
@@ -163,8 +168,8 @@ fn half_of_instances_may_be_left_out() {
     let instances = |text: &str| {
         parse(&with(&format!("[[plugin]]\nname = \"a\"\npath = \"a\"\ninstances = {text}\n"))).plugins[0].instances
     };
-    assert_eq!(instances("{ max = 1 }"), Instances { min: 1, max: 1 });
-    assert_eq!(instances("{ min = 900 }"), Instances { min: 900, max: 900 });
+    assert_eq!(instances("{ max = 1 }"), Instances::fixed(1));
+    assert_eq!(instances("{ min = 900 }"), Instances::fixed(900));
 }
 
 #[test]
@@ -233,7 +238,7 @@ error: unknown key `tick` in [[plugin]]
    |
 16 | tick = "1s"
    | ^^^^
-hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `isolation`, `on_failure`, `quarantine`, `config`, `limits`, `grants`
+hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `quarantine`, `config`, `limits`, `grants`
 
 error: there is no upstream named `app`
   --> tidegate.toml:20:12
@@ -530,6 +535,124 @@ error: `body` is greater than `memory`
 hint: raise `memory` or lower `body`
 "#,
     );
+}
+
+#[test]
+fn an_instance_can_be_recycled_within_its_limits_only() {
+    let plugin = |keys: &str| format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{keys}\n");
+    check_with(
+        &plugin("recycle = { memory = \"48MiB\" }"),
+        r#"
+error: `recycle.memory` is greater than `limits.memory`
+ --> tidegate.toml:4:22
+  |
+4 | recycle = { memory = "48MiB" }
+  |                      ^^^^^^^ a plugin that may use 32MiB never reaches 48MiB
+hint: raise `limits.memory` or lower `recycle.memory`
+"#,
+    );
+    check_with(
+        &plugin("recycle = { memory = \"64MiB\", call = 1 }\nlimits.memory = \"48MiB\""),
+        r#"
+error: `recycle.memory` is greater than `limits.memory`
+ --> tidegate.toml:4:22
+  |
+4 | recycle = { memory = "64MiB", call = 1 }
+  |                      ^^^^^^^ a plugin that may use 48MiB never reaches 64MiB
+5 | limits.memory = "48MiB"
+  |                 ------- 
+hint: raise `limits.memory` or lower `recycle.memory`
+
+error: unknown key `call` in `recycle`
+ --> tidegate.toml:4:31
+  |
+4 | recycle = { memory = "64MiB", call = 1 }
+  |                               ^^^^
+hint: did you mean `calls`?
+"#,
+    );
+    check_with(
+        &plugin("recycle = { calls = 0, memory = \"1KiB\" }"),
+        r#"
+error: `calls` is out of range
+ --> tidegate.toml:4:21
+  |
+4 | recycle = { calls = 0, memory = "1KiB" }
+  |                     ^ must be from 1 to 1000000000000
+
+error: `memory` is out of range
+ --> tidegate.toml:4:33
+  |
+4 | recycle = { calls = 0, memory = "1KiB" }
+  |                                 ^^^^^^ must be from 64KiB to 4GiB
+"#,
+    );
+    check_with(
+        &plugin("recycle = {}"),
+        r#"
+error: `recycle` says neither `calls` nor `memory`
+ --> tidegate.toml:4:11
+  |
+4 | recycle = {}
+  |           ^^
+hint: for example `recycle = { calls = 100000, memory = "48MiB" }`
+"#,
+    );
+    check_with(
+        &plugin("recycle = 1000"),
+        r#"
+error: `recycle` has the wrong type
+ --> tidegate.toml:4:11
+  |
+4 | recycle = 1000
+  |           ^^^^ expected { calls = .., memory = .. }, found a whole number
+"#,
+    );
+    assert!(parse(&with(&plugin("recycle = { memory = \"32MiB\" }"))).plugins[0].recycle.calls.is_none());
+}
+
+#[test]
+fn what_other_keys_make_pointless_is_refused() {
+    let plugin = |keys: &str| format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{keys}\n");
+    check_with(
+        &plugin("instances = { min = 2, max = 2, idle = \"5s\" }"),
+        r#"
+error: `idle` has no effect
+ --> tidegate.toml:4:40
+  |
+4 | instances = { min = 2, max = 2, idle = "5s" }
+  |                                        ^^^^ `min` and `max` are the same: there is never an instance too many
+hint: take it out, or raise `max`
+"#,
+    );
+    check_with(
+        &plugin("instances = { min = 2, max = 4, idle = \"0s\" }\nrecycle = { calls = 10 }\nisolation = \"fresh\""),
+        r#"
+error: `idle` is out of range
+ --> tidegate.toml:4:40
+  |
+4 | instances = { min = 2, max = 4, idle = "0s" }
+  |                                        ^^^^ must be from 1ms to 24h
+
+error: `idle` has no effect
+ --> tidegate.toml:4:40
+  |
+4 | instances = { min = 2, max = 4, idle = "0s" }
+  |                                        ^^^^ with `isolation = "fresh"` no instance outlives its call
+hint: take `idle` out, or `isolation`
+
+error: `recycle` has no effect
+ --> tidegate.toml:5:11
+  |
+5 | recycle = { calls = 10 }
+  |           ^^^^^^^^^^^^^^ with `isolation = "fresh"` no instance outlives its call
+hint: take `recycle` out, or `isolation`
+"#,
+    );
+    // Whether these have a surplus depends on the machine: `max`, or `min`, is its default.
+    for keys in ["{ max = 1, idle = \"5s\" }", "{ min = 900, idle = \"5s\" }"] {
+        parse(&with(&plugin(&format!("instances = {keys}"))));
+    }
 }
 
 #[test]
@@ -924,7 +1047,7 @@ mod any_file {
             ]),
             prop::sample::select(vec![
                 "listen", "grace", "drain", "min_drain", "name", "path", "instances", "memory", "cpu", "host", "targets",
-                "upstream", "plugins", "level", "sha256", "cache", "limits", "x",
+                "upstream", "plugins", "level", "sha256", "cache", "limits", "recycle", "calls", "idle", "x",
             ]),
             value(),
         ), 0..6)) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::Full;
 use tidegate::config::{self, Config, OnFailure};
-use tidegate_runtime::{Instances, Isolation, Limits, Plugin, PluginSpec, Runtime, RuntimeConfig, Tally};
+use tidegate_runtime::{Instances, Isolation, Limits, Plugin, PluginSpec, Recycle, Runtime, RuntimeConfig, Tally};
 
 use crate::client::GET;
 use crate::gateway::{TestGateway, config};
@@ -49,12 +49,13 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
     .unwrap();
     let mut plugins: Vec<Plugin> = Vec::new();
     for (index, told) in told.iter().enumerate() {
-        let instances = Instances { min: 1, max: 1 };
+        let instances = Instances::fixed(1);
         let name: Arc<str> = format!("p{index}").into();
         let spec = PluginSpec {
             name: Arc::clone(&name),
             config: told.behaviour.into(),
             instances,
+            recycle: Recycle::default(),
             isolation: Isolation::Warm,
             limits: told.limits,
             gives_up_at: None,
@@ -67,6 +68,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             path: guest.clone(),
             sha256: None,
             instances,
+            recycle: Recycle::default(),
             isolation: Isolation::Warm,
             on_failure: told.on_failure,
             quarantine: None,

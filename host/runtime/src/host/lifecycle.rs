@@ -8,12 +8,14 @@ use crate::environment::Clock;
 use crate::host::Guest;
 use crate::stop::{Phase, StopReason};
 
-/// What a guest sees of the stop protocol. The gateway's phase is shared by all plugins, the reason is the plugin's own.
+/// What a guest sees of the stop protocol. The gateway's phase is shared by all plugins, the reason by all instances of
+/// the plugin, unless this one is stopped for a reason of its own.
 #[derive(Clone)]
 pub(crate) struct LifecycleView {
     clock: Arc<dyn Clock>,
     phase: Arc<AtomicU8>,
     reason: Arc<AtomicU8>,
+    own: Option<StopReason>,
 }
 
 /// `reason` before a stop has begun.
@@ -21,7 +23,7 @@ const NO_REASON: u8 = u8::MAX;
 
 impl LifecycleView {
     pub(crate) fn new(clock: Arc<dyn Clock>, phase: Arc<AtomicU8>) -> Self {
-        Self { clock, phase, reason: Arc::new(AtomicU8::new(NO_REASON)) }
+        Self { clock, phase, reason: Arc::new(AtomicU8::new(NO_REASON)), own: None }
     }
 
     /// The same for another life of the plugin, which nothing has stopped yet.
@@ -34,6 +36,11 @@ impl LifecycleView {
         self.reason.store(reason as u8, Ordering::Relaxed);
     }
 
+    /// This instance is being stopped.
+    pub(crate) fn stopping_alone(&mut self, reason: StopReason) {
+        self.own = Some(reason);
+    }
+
     fn reason(&self) -> Option<lifecycle::StopReason> {
         const TERMINATE: u8 = StopReason::Terminate as u8;
         const RELOAD: u8 = StopReason::Reload as u8;
@@ -41,7 +48,7 @@ impl LifecycleView {
         const QUARANTINE: u8 = StopReason::Quarantine as u8;
         const RECYCLE: u8 = StopReason::Recycle as u8;
         const SCALE_IN: u8 = StopReason::ScaleIn as u8;
-        match self.reason.load(Ordering::Relaxed) {
+        match self.own.map_or_else(|| self.reason.load(Ordering::Relaxed), |own| own as u8) {
             TERMINATE => Some(lifecycle::StopReason::Terminate),
             RELOAD => Some(lifecycle::StopReason::Reload),
             DISABLE => Some(lifecycle::StopReason::Disable),

@@ -1,10 +1,12 @@
-//! The end of a plugin: every instance is told to stop, given a stated time, and stopped when that time is up.
+//! The end of a plugin, or of one of its instances: told to stop, given a stated time, and stopped when that time is up.
+//!
+//! Each instance is stopped by a task of its own, which also tells of its end; the stop of a whole plugin waits for all
+//! of them, those that were under way when it began included.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::{Inner, Plugin, Slot};
 use crate::contract::Hook;
@@ -12,6 +14,7 @@ use crate::environment::Moment;
 use crate::error::EndCause;
 use crate::hooks::Shutdown;
 use crate::instance::Instance;
+use crate::limits::Isolation;
 use crate::pool::{Back, Closed};
 use crate::stats::CallOutcome;
 use crate::stop::{StopOutcome, StopReason, StopRecord};
@@ -20,139 +23,159 @@ use crate::stop::{StopOutcome, StopReason, StopRecord};
 /// back; this only keeps a stop from hanging should that ever be wrong.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// One stop of a plugin.
+/// One stop, of a plugin or of an instance.
 #[derive(Clone, Copy)]
 struct Stop {
     began: Moment,
     reason: StopReason,
+    /// Its own; the plugin's may come before it.
+    deadline: Moment,
 }
 
 impl Plugin {
     /// Stop every instance within `budget`, counted from now; the plugin's observer hears of each one as it ends.
     ///
     /// A budget longer than the plugin's `shutdown` limit is cut to it. Instances that wait for work are told at once,
-    /// side by side; one that is in a call is told when the call is over, with the time that is left then. At the
-    /// deadline everything that still runs is stopped.
+    /// side by side; one that is in a call is told when the call is over, with the time that is left then. One that is
+    /// being stopped already goes on with that, for its own reason. At the deadline everything that still runs is
+    /// stopped.
     ///
-    /// A second call joins the first: it may bring the deadline forward, never put it off, and returns when the stop is
-    /// over. The reason is the first one's.
+    /// The stop goes on if this future is dropped. A second call joins the first: it may bring the deadline forward, never
+    /// put it off, and returns when the stop is over. The reason is the first one's.
     pub async fn stop(&self, reason: StopReason, budget: Duration) {
         let inner = &self.inner;
-        let began = inner.clock().now();
-        let deadline = began + budget.min(inner.template.limits.shutdown);
-        match inner.pool.close() {
-            Some(closed) => {
-                inner.template.lifecycle.stopping(reason);
-                inner.template.halt.no_later_than(deadline);
-                // Also when this future is dropped halfway: nobody must wait for a stop that nobody runs.
-                let _stopped = inner.stopped.clone().drop_guard();
-                Stop { began, reason }.run(inner, closed).await;
-            }
-            None => {
-                inner.template.halt.no_later_than(deadline);
-                inner.stopped.cancelled().await;
-            }
+        let stop = Stop::now(inner, reason, budget);
+        if let Some(closed) = inner.pool.close() {
+            inner.template.lifecycle.stopping(reason);
+            inner.template.halt.no_later_than(stop.deadline);
+            inner.closing.cancel();
+            inner.tasks.spawn(stop.all(Arc::clone(inner), closed).in_current_span());
+        } else {
+            inner.template.halt.no_later_than(stop.deadline);
         }
+        inner.stopped.cancelled().await;
+    }
+}
+
+impl Inner {
+    /// Stop an instance that the pool has handed over for that, while the plugin serves on.
+    pub(super) fn stop_one(self: &Arc<Self>, slot: Slot, reason: StopReason) {
+        Stop::now(self, reason, Duration::MAX).spawn(self, slot);
     }
 }
 
 impl Stop {
-    async fn run(self, inner: &Arc<Inner>, closed: Closed<Slot>) {
-        let Closed { idle, mut out, mut back } = closed;
-        let on_stopped = |record: StopRecord| (inner.spec.on_stopped)(&record);
-        let deadline = inner.template.halt.at();
+    fn now(inner: &Inner, reason: StopReason, budget: Duration) -> Self {
+        let began = inner.clock().now();
+        Self { began, reason, deadline: began + budget.min(inner.template.limits.shutdown) }
+    }
 
-        let mut stops = JoinSet::new();
+    /// When it has to be over.
+    fn deadline(self, inner: &Inner) -> Moment {
+        self.deadline.min(inner.template.halt.at())
+    }
+
+    /// Stop everything there is in a pool that has been closed.
+    async fn all(self, inner: Arc<Inner>, closed: Closed<Slot>) {
+        // However this ends: nobody must wait for a stop that nobody runs.
+        let _stopped = inner.stopped.clone().drop_guard();
+        let Closed { idle, mut left, mut starting, mut back } = closed;
         for slot in idle {
-            out.remove(&slot.number);
-            stops.spawn(self.slot(Arc::clone(inner), slot));
+            self.spawn(&inner, slot);
         }
+        let halt = &inner.template.halt;
+        let deadline = self.deadline(&inner);
         let mut at_deadline = inner.clock().sleep_until(deadline);
         let mut given_up = inner.clock().sleep_until(deadline + PATIENCE);
-        while !(stops.is_empty() && out.is_empty()) {
+        while !left.is_empty() || starting > 0 {
             tokio::select! {
                 biased;
-                Some(stopped) = stops.join_next() => {
-                    // A task that panicked left no record; its instance is missing below.
-                    if let Ok(Some(record)) = stopped {
-                        on_stopped(record);
-                    }
-                }
-                Some(returned) = back.recv(), if !out.is_empty() => match returned {
-                    Back::Instance(slot) => {
-                        out.remove(&slot.number);
-                        stops.spawn(self.slot(Arc::clone(inner), slot));
-                    }
+                Some(back) = back.recv() => match back {
+                    Back::Instance(slot) => self.spawn(&inner, slot),
+                    Back::Stopped(number) => drop(left.remove(&number)),
+                    Back::NotStarted => starting = starting.saturating_sub(1),
                     Back::Gone { number, cause } => {
-                        out.remove(&number);
-                        if let Some(record) = self.gone(inner, number, &cause) {
-                            on_stopped(record);
-                        }
+                        left.remove(&number);
+                        self.tell_of_dead(&inner, number, &cause);
                     }
                 },
-                () = &mut at_deadline, if !inner.template.halt.over.is_cancelled() => inner.template.halt.over.cancel(),
-                () = inner.template.halt.moved() => {
-                    let deadline = inner.template.halt.at();
+                () = &mut at_deadline, if !halt.over.is_cancelled() => halt.over.cancel(),
+                () = halt.moved() => {
+                    let deadline = self.deadline(&inner);
                     at_deadline = inner.clock().sleep_until(deadline);
                     given_up = inner.clock().sleep_until(deadline + PATIENCE);
                 }
                 () = &mut given_up => break,
             }
         }
-        // Starts that are still under way end here, too.
-        inner.template.halt.over.cancel();
-        for record in self.missing(inner, &out) {
-            on_stopped(record);
+        // Whatever is still under way by mistake ends here, too.
+        halt.over.cancel();
+        for number in inner.pool.give_up() {
+            inner.tell(&self.record(
+                &inner,
+                number,
+                StopOutcome::Overran,
+                Some("it did not come to an end".to_owned()),
+            ));
         }
     }
 
-    /// Stop one instance that is free. An empty slot has nothing to stop.
-    async fn slot(self, inner: Arc<Inner>, slot: Slot) -> Option<StopRecord> {
-        let mut instance = slot.instance?;
-        let number = slot.number;
-        let (result, cpu) = if instance.has(Hook::Shutdown) {
-            let result = self.shut_down(&inner, &mut instance).await;
-            (Some(result), instance.cpu())
+    /// Stop one instance, in a task of its own. An empty slot has nothing to stop.
+    fn spawn(self, inner: &Arc<Inner>, slot: Slot) {
+        let Slot { number, instance } = slot;
+        let leaving = Leaving { inner: Arc::clone(inner), stop: self, number, told: false };
+        let Some(instance) = instance else { return leaving.without_a_word() };
+        let span =
+            tracing::info_span!("stop", plugin = &*inner.template.name, instance = number, reason = %self.reason);
+        inner.tasks.spawn(async move {
+            let record = self.instance(&leaving.inner, number, instance).instrument(span).await;
+            leaving.tell(&record);
+        });
+    }
+
+    async fn instance(self, inner: &Inner, number: u64, mut instance: Box<Instance>) -> StopRecord {
+        let mut cpu = Duration::ZERO;
+        let result = if !instance.has(Hook::Shutdown) {
+            None
+        } else if inner.template.halt.abandoned() {
+            Some(Err(EndCause::Abandoned))
         } else {
-            (None, Duration::ZERO)
+            let result = self.shut_down(inner, &mut instance).await;
+            cpu = instance.cpu();
+            Some(result)
         };
         // The end is when everything the instance held is free again.
         drop(instance);
         let record = match &result {
-            None => self.record(&inner, number, StopOutcome::NoHook, None),
-            Some(Ok(())) => self.record(&inner, number, StopOutcome::Completed, None),
-            Some(Err(cause)) => self.record(&inner, number, outcome(cause), Some(cause.to_string())),
+            None => self.record(inner, number, StopOutcome::NoHook, None),
+            Some(Ok(())) => self.record(inner, number, StopOutcome::Completed, None),
+            Some(Err(cause)) => self.record(inner, number, outcome(cause), Some(cause.to_string())),
         };
         if let Some(result) = &result {
             let counted = result.as_ref().map_or_else(CallOutcome::from, |()| CallOutcome::Ok);
             inner.spec.tally.record(Hook::Shutdown, counted, cpu, record.took);
         }
-        Some(StopRecord { cpu, ..record })
+        StopRecord { cpu, ..record }
     }
 
     async fn shut_down(self, inner: &Inner, instance: &mut Instance) -> Result<(), EndCause> {
-        if inner.template.halt.abandoned() {
-            return Err(EndCause::Abandoned);
-        }
+        instance.stopping(self.reason);
         let now = inner.clock().now();
-        let deadline = inner.template.halt.at();
+        let deadline = self.deadline(inner);
         let millis = u64::try_from(deadline.since(now).as_millis()).unwrap_or(u64::MAX);
         instance.call_alone(Shutdown(millis), now, deadline).await
     }
 
     /// An instance that did not survive its last call. Work it held is lost: that is never a clean end.
-    fn gone(self, inner: &Inner, number: u64, cause: &EndCause) -> Option<StopRecord> {
-        let holds_state = inner.spec.isolation == crate::limits::Isolation::Warm;
-        holds_state.then(|| self.record(inner, number, outcome(cause), Some(format!("in its last request: {cause}"))))
-    }
-
-    fn missing(self, inner: &Inner, numbers: &BTreeSet<u64>) -> Vec<StopRecord> {
-        let why = || Some("its last request did not end".to_owned());
-        numbers.iter().map(|number| self.record(inner, *number, StopOutcome::Overran, why())).collect()
+    fn tell_of_dead(self, inner: &Inner, number: u64, cause: &EndCause) {
+        if inner.spec.isolation == Isolation::Warm {
+            let error = format!("in its last request: {cause}");
+            inner.tell(&self.record(inner, number, outcome(cause), Some(error)));
+        }
     }
 
     fn record(self, inner: &Inner, instance: u64, outcome: StopOutcome, error: Option<String>) -> StopRecord {
-        let (now, deadline) = (inner.clock().now(), inner.template.halt.at());
+        let (now, deadline) = (inner.clock().now(), self.deadline(inner));
         StopRecord {
             plugin: inner.template.name.clone(),
             digest: inner.digest.clone(),
@@ -165,6 +188,47 @@ impl Stop {
             overshoot: now.since(deadline),
             error,
         }
+    }
+}
+
+impl Inner {
+    fn tell(&self, record: &StopRecord) {
+        (self.spec.on_stopped)(record);
+    }
+}
+
+/// An instance that is being stopped. Its end is told of once, however the task ends that stops it.
+struct Leaving {
+    inner: Arc<Inner>,
+    stop: Stop,
+    number: u64,
+    told: bool,
+}
+
+impl Leaving {
+    /// It is gone. The pool hears of that first, so that nobody who counts on hearing of each instance in its list
+    /// can have missed one; and once more when it has been told, for a stop that waits for all.
+    fn tell(mut self, record: &StopRecord) {
+        self.told = true;
+        if self.inner.pool.ended(self.number) {
+            self.inner.tell(record);
+        }
+    }
+
+    /// There was nothing to stop.
+    fn without_a_word(mut self) {
+        self.told = true;
+        self.inner.pool.ended(self.number);
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !self.told && self.inner.pool.ended(self.number) {
+            let error = Some("its stop was given up".to_owned());
+            self.inner.tell(&self.stop.record(&self.inner, self.number, StopOutcome::Abandoned, error));
+        }
+        self.inner.pool.told(self.number);
     }
 }
 

@@ -3,8 +3,16 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tokio::sync::oneshot;
 
+use super::queue::Grant;
 use super::*;
+
+impl Numbered for u64 {
+    fn number(&self) -> u64 {
+        *self
+    }
+}
 
 fn ready(acquired: Acquired<u64>) -> u64 {
     match acquired {
@@ -17,14 +25,20 @@ fn ready(acquired: Acquired<u64>) -> u64 {
 fn pool(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
     let pool = Pool::new(Size { min, max, queue }, None);
     while let Some(start) = pool.wants_start() {
-        assert!(pool.started(start.number, start.number).is_none());
+        assert!(pool.started(start.number, now()).is_none());
     }
     pool
 }
 
 fn now() -> Moment {
-    Moment::from_nanos(0)
+    at(0)
 }
+
+fn at(seconds: u64) -> Moment {
+    Moment::from_nanos(seconds * 1_000_000_000)
+}
+
+const IDLE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
@@ -33,9 +47,9 @@ async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
     let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!() };
     let Acquired::Queued(mut second) = pool.acquire(now()) else { panic!() };
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { instances: 1, waiting: 2 })));
-    pool.release(instance);
+    pool.release(instance, now());
     let instance = first.wait().await.expect("handed over");
-    pool.release(instance);
+    pool.release(instance, now());
     assert!(second.wait().await.is_ok());
 }
 
@@ -44,9 +58,9 @@ fn an_instance_on_its_way_to_a_waiter_that_gave_up_is_not_lost() {
     let pool = pool(1, 1, 2);
     let instance = ready(pool.acquire(now()));
     let Acquired::Queued(first) = pool.acquire(now()) else { panic!() };
-    pool.release(instance);
+    pool.release(instance, now());
     drop(first);
-    assert_eq!(pool.counts(), InstanceCounts { idle: 1, busy: 0, starting: 0, waiting: 0 });
+    assert_eq!(pool.counts(), InstanceCounts { idle: 1, ..InstanceCounts::default() });
 }
 
 #[test]
@@ -82,10 +96,10 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     let start = pool.wants_start().expect("one replacement");
     assert!(start.delay >= Duration::from_millis(320));
     assert_eq!(pool.wants_start(), None);
-    pool.started(start.number, start.number);
-    let later = Moment::from_nanos(1_000_000_000);
+    pool.started(start.number, now());
+    let later = at(1);
     let probe = ready(pool.acquire(later));
-    assert!(pool.release(probe), "it works again: the others are wanted");
+    assert!(pool.release(probe, later), "it works again: the others are wanted");
     assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), size - 1);
 }
 
@@ -97,12 +111,120 @@ fn closing_hands_over_every_instance_wherever_it_is() {
     let mut closed = pool.close().expect("first close");
     assert!(pool.close().is_none());
     assert_eq!(closed.idle.len(), 1);
-    pool.release(out);
+    pool.release(out, now());
     pool.retire(dying, EndCause::Stack, true, now());
     assert!(matches!(closed.back.try_recv(), Ok(Back::Instance(number)) if number == out));
     assert!(matches!(closed.back.try_recv(), Ok(Back::Gone { number, .. }) if number == dying));
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
-    assert_eq!(pool.started(9, 9), Some(9));
+}
+
+#[test]
+fn a_start_that_is_under_way_when_the_pool_is_closed_comes_to_nothing_and_is_heard_of() {
+    let pool = pool(1, 1, 8);
+    let old = ready(pool.acquire(now()));
+    pool.retire(old, EndCause::Stack, false, now());
+    let start = pool.wants_start().expect("a replacement");
+    let mut closed = pool.close().expect("first close");
+    assert_eq!((closed.starting, closed.left.len()), (1, 0));
+    assert_eq!(pool.started(start.number, now()), Some(start.number));
+    pool.failed_to_start(now());
+    assert!(matches!(closed.back.try_recv(), Ok(Back::NotStarted)));
+    assert_eq!((pool.counts().starting, *pool.health().borrow()), (0, Health::Good));
+}
+
+#[test]
+fn a_recycled_instance_is_replaced_at_once_and_beside_it() {
+    let pool = pool(1, 1, 8);
+    let old = ready(pool.acquire(now()));
+    assert!(pool.recycle(old));
+    let start = pool.wants_start().expect("a replacement");
+    assert_eq!((start.number, start.delay), (1, Duration::ZERO));
+    assert_eq!(pool.counts(), InstanceCounts { starting: 1, stopping: 1, ..InstanceCounts::default() });
+    assert!(pool.started(start.number, now()).is_none());
+    let new = ready(pool.acquire(now()));
+    assert_eq!(pool.numbers(), [old, new]);
+    assert!(!pool.recycle(new), "the place of the one that is being stopped is taken");
+    assert!(pool.ended(old));
+    assert_eq!((pool.numbers(), pool.counts().stopping), (vec![new], 0));
+    pool.told(old);
+    assert!(pool.recycle(new));
+}
+
+#[test]
+fn a_recycled_instance_is_a_call_that_went_well() {
+    let pool = pool(1, 1, 8);
+    for _ in 0..breaker::TRIPS_AT - 1 {
+        let instance = ready(pool.acquire(now()));
+        pool.retire(instance, EndCause::Stack, true, now());
+        let start = pool.wants_start().expect("a replacement");
+        pool.started(start.number, now());
+    }
+    let instance = ready(pool.acquire(now()));
+    assert!(pool.recycle(instance));
+    assert!(pool.wants_start().is_some_and(|start| start.delay.is_zero()), "the faults before it are forgotten");
+}
+
+/// A pool that has grown from one instance to its three: two idle since the beginning, one since the tenth second.
+fn grown() -> Arc<Pool<u64>> {
+    let pool = pool(1, 3, 8);
+    let first = ready(pool.acquire(now()));
+    let waiters = [pool.acquire(now()), pool.acquire(now())];
+    assert!(!pool.wants_watch(), "there is nothing beyond min");
+    for number in [1, 2] {
+        assert_eq!(pool.wants_start().expect("one more").number, number);
+        pool.started(number, now());
+    }
+    assert!(pool.wants_watch());
+    assert!(!pool.wants_watch(), "one who watches is enough");
+    drop(waiters);
+    pool.release(first, at(10));
+    pool
+}
+
+#[test]
+fn what_is_used_again_and_again_is_the_same_instance_and_the_others_go_when_they_have_been_idle() {
+    let pool = grown();
+    for _ in 0..3 {
+        assert_eq!(ready(pool.acquire(at(20))), 0);
+        pool.release(0, at(20));
+    }
+    assert!(matches!(pool.surplus(at(20), IDLE), Surplus::AskAt(moment) if moment == at(60)));
+    assert!(matches!(pool.surplus(at(60), IDLE), Surplus::Stop(1)));
+    assert!(matches!(pool.surplus(at(60), IDLE), Surplus::Stop(2)));
+    assert!(matches!(pool.surplus(at(60), IDLE), Surplus::None), "the last one is min");
+    assert_eq!(pool.counts(), InstanceCounts { idle: 1, stopping: 2, ..InstanceCounts::default() });
+    assert_eq!(pool.wants_start(), None);
+}
+
+#[test]
+fn a_surplus_that_is_busy_is_looked_at_later() {
+    let pool = grown();
+    for _ in 0..3 {
+        ready(pool.acquire(at(20)));
+    }
+    assert!(matches!(pool.surplus(at(20), IDLE), Surplus::AskAt(moment) if moment == at(80)));
+}
+
+#[test]
+fn closing_counts_those_that_are_being_stopped_and_each_is_told_of_once() {
+    let pool = pool(3, 3, 8);
+    let [hanging, ended, idle] = [2, 1, 0];
+    for number in [hanging, ended] {
+        assert_eq!(ready(pool.acquire(now())), number);
+        assert!(pool.recycle(number));
+    }
+    assert!(pool.ended(ended), "it is gone, but has not been told of");
+    let mut closed = pool.close().expect("first close");
+    assert_eq!(closed.idle, [idle]);
+    assert_eq!(closed.left, BTreeSet::from([idle, ended, hanging]));
+    assert!(closed.back.try_recv().is_err());
+    pool.told(ended);
+    assert!(matches!(closed.back.try_recv(), Ok(Back::Stopped(number)) if number == ended));
+    assert!(pool.ended(idle));
+    pool.told(idle);
+    assert_eq!(pool.give_up(), BTreeSet::from([hanging]));
+    assert!(!pool.ended(hanging), "it has been told of");
+    assert_eq!(pool.numbers(), []);
 }
 
 /// What can happen to a pool.
@@ -111,6 +233,10 @@ enum Event {
     Acquire,
     Release(usize),
     Retire(usize, bool),
+    Recycle(usize),
+    ScaleIn,
+    End(usize),
+    Tell(usize),
     GiveUp(usize),
     Start(bool),
     Wait(u64),
@@ -119,12 +245,138 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Acquire),
-        4 => (0..8usize).prop_map(Event::Release),
+        3 => (0..8usize).prop_map(Event::Release),
         1 => (0..8usize, any::<bool>()).prop_map(|(which, fault)| Event::Retire(which, fault)),
+        2 => (0..8usize).prop_map(Event::Recycle),
+        2 => Just(Event::ScaleIn),
+        2 => (0..8usize).prop_map(Event::End),
+        2 => (0..8usize).prop_map(Event::Tell),
         1 => (0..8usize).prop_map(Event::GiveUp),
         2 => prop::bool::weighted(0.8).prop_map(Event::Start),
         1 => (0..20_000u64).prop_map(Event::Wait),
     ]
+}
+
+/// Where every instance is that the pool has given away.
+#[derive(Default)]
+struct Model {
+    millis: u64,
+    out: Vec<u64>,
+    /// Being stopped.
+    stopping: Vec<u64>,
+    /// Stopped, but not told of.
+    ended: Vec<u64>,
+    tickets: BTreeMap<u64, Ticket<u64>>,
+    next_ticket: u64,
+    watched: bool,
+}
+
+/// One of them; the property test picks any.
+fn pick(from: &mut Vec<u64>, which: usize) -> Option<u64> {
+    (!from.is_empty()).then(|| from.swap_remove(which % from.len()))
+}
+
+impl Model {
+    fn now(&self) -> Moment {
+        Moment::from_nanos(self.millis * 1_000_000)
+    }
+
+    fn apply(&mut self, pool: &Arc<Pool<u64>>, event: &Event) -> Result<(), TestCaseError> {
+        match *event {
+            Event::Acquire => match pool.acquire(self.now()) {
+                Acquired::Ready(instance) => self.out.push(instance),
+                Acquired::Queued(ticket) => {
+                    self.tickets.insert(self.next_ticket, ticket);
+                    self.next_ticket += 1;
+                }
+                Acquired::Refused(_) => {}
+            },
+            Event::Release(which) => {
+                if let Some(instance) = pick(&mut self.out, which) {
+                    pool.release(instance, self.now());
+                }
+            }
+            Event::Retire(which, fault) => {
+                if let Some(instance) = pick(&mut self.out, which) {
+                    pool.retire(instance, EndCause::Stack, fault, self.now());
+                }
+            }
+            Event::Recycle(which) => {
+                if let Some(instance) = pick(&mut self.out, which) {
+                    let to = if pool.recycle(instance) { &mut self.stopping } else { &mut self.out };
+                    to.push(instance);
+                }
+            }
+            Event::ScaleIn => self.scale_in(pool)?,
+            Event::End(which) => {
+                if let Some(instance) = pick(&mut self.stopping, which) {
+                    prop_assert!(pool.ended(instance));
+                    self.ended.push(instance);
+                }
+            }
+            Event::Tell(which) => {
+                if let Some(instance) = pick(&mut self.ended, which) {
+                    prop_assert!(!pool.ended(instance), "it would be told of twice");
+                    pool.told(instance);
+                }
+            }
+            Event::GiveUp(which) => {
+                if let Some(key) = self.tickets.keys().nth(which % self.tickets.len().max(1)).copied() {
+                    self.tickets.remove(&key);
+                }
+            }
+            Event::Start(works) => {
+                if let Some(start) = pool.wants_start() {
+                    if works {
+                        prop_assert!(pool.started(start.number, self.now()).is_none());
+                        self.watched |= pool.wants_watch();
+                    } else {
+                        pool.failed_to_start(self.now());
+                    }
+                }
+            }
+            Event::Wait(more) => self.millis += more,
+        }
+        // Collect what was handed to waiters, and forget those that were refused.
+        self.tickets.retain(|_, ticket| match ticket.try_wait() {
+            Ok(Grant::Instance(granted)) => {
+                self.out.push(granted.instance);
+                false
+            }
+            Ok(Grant::Refused(_)) | Err(oneshot::error::TryRecvError::Closed) => false,
+            Err(oneshot::error::TryRecvError::Empty) => true,
+        });
+        Ok(())
+    }
+
+    fn scale_in(&mut self, pool: &Pool<u64>) -> Result<(), TestCaseError> {
+        if !self.watched {
+            return Ok(());
+        }
+        match pool.surplus(self.now(), Duration::from_secs(5)) {
+            Surplus::Stop(instance) => self.stopping.push(instance),
+            Surplus::AskAt(moment) => prop_assert!(moment > self.now(), "it would be asked without end"),
+            Surplus::None => self.watched = false,
+        }
+        Ok(())
+    }
+
+    fn holds(&self, pool: &Pool<u64>, size: Size) -> Result<(), TestCaseError> {
+        let counts = pool.counts();
+        let mut given: Vec<u64> = [&self.out[..], &self.stopping, &self.ended].concat();
+        let many = given.len();
+        given.sort_unstable();
+        given.dedup();
+        prop_assert_eq!(given.len(), many, "an instance is in two places");
+        prop_assert_eq!((counts.busy, counts.stopping), (self.out.len(), self.stopping.len()));
+        prop_assert_eq!(pool.numbers().len(), counts.idle + counts.busy + counts.stopping);
+        prop_assert!(counts.idle + counts.busy + counts.starting <= size.max);
+        prop_assert!(counts.stopping <= size.max);
+        prop_assert!(counts.waiting <= size.queue);
+        prop_assert!(counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        prop_assert!(self.watched || counts.idle + counts.busy <= size.min, "nobody watches over the surplus");
+        Ok(())
+    }
 }
 
 proptest! {
@@ -133,74 +385,46 @@ proptest! {
         events in prop::collection::vec(event(), 0..200),
         min in 1..4usize, extra in 0..3usize, queue in 0..4usize,
     ) {
-        let max = min + extra;
-        let pool = pool(min, max, queue);
-        let mut millis = 0;
-        let mut out: Vec<u64> = Vec::new();
-        let mut tickets: BTreeMap<u64, Ticket<u64>> = BTreeMap::new();
-        let mut next_ticket = 0;
-        for event in events {
-            let now = || Moment::from_nanos(millis * 1_000_000);
-            match event {
-                Event::Acquire => match pool.acquire(now()) {
-                    Acquired::Ready(instance) => out.push(instance),
-                    Acquired::Queued(ticket) => {
-                        tickets.insert(next_ticket, ticket);
-                        next_ticket += 1;
-                    }
-                    Acquired::Refused(_) => {}
-                },
-                Event::Release(which) if !out.is_empty() => {
-                    let instance = out.swap_remove(which % out.len());
-                    pool.release(instance);
-                }
-                Event::Retire(which, fault) if !out.is_empty() => {
-                    let instance = out.swap_remove(which % out.len());
-                    pool.retire(instance, EndCause::Stack, fault, now());
-                }
-                Event::GiveUp(which) if !tickets.is_empty() => {
-                    let key = *tickets.keys().nth(which % tickets.len()).expect("in range");
-                    tickets.remove(&key);
-                }
-                Event::Start(works) => {
-                    if let Some(start) = pool.wants_start() {
-                        if works {
-                            prop_assert!(pool.started(start.number, start.number).is_none());
-                        } else {
-                            pool.failed_to_start(now());
-                        }
-                    }
-                }
-                Event::Wait(more) => millis += more,
-                Event::Release(_) | Event::Retire(..) | Event::GiveUp(_) => {}
-            }
-            // Collect what was handed to waiters, and forget those that were refused.
-            tickets.retain(|_, ticket| match ticket.receiver.try_recv() {
-                Ok(Grant::Instance(instance)) => { out.push(instance); false }
-                Ok(Grant::Refused(_)) => false,
-                Err(oneshot::error::TryRecvError::Empty) => true,
-                Err(oneshot::error::TryRecvError::Closed) => false,
-            });
-            let counts = pool.counts();
-            let mut sorted = out.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            prop_assert_eq!(sorted.len(), out.len(), "an instance is out twice");
-            prop_assert_eq!(counts.busy, out.len());
-            prop_assert!(counts.idle + counts.busy + counts.starting <= max);
-            prop_assert!(counts.waiting <= queue);
-            prop_assert!(counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        let size = Size { min, max: min + extra, queue };
+        let pool = pool(size.min, size.max, size.queue);
+        let mut model = Model::default();
+        for event in &events {
+            model.apply(&pool, event)?;
+            model.holds(&pool, size)?;
         }
         // Whatever happened, everything is accounted for at the end.
+        let mut all = pool.numbers();
+        all.extend(&model.ended);
         let mut closed = pool.close().expect("first close");
-        for instance in &out {
-            pool.release(*instance);
+        prop_assert!(matches!(pool.surplus(model.now(), Duration::ZERO), Surplus::None));
+        let Model { out, stopping, ended, .. } = model;
+        for instance in out {
+            prop_assert!(!pool.recycle(instance), "it is stopped with the others");
+            pool.release(instance, now());
         }
-        let mut all: Vec<u64> = closed.idle;
-        while let Ok(Back::Instance(instance)) = closed.back.try_recv() {
-            all.push(instance);
+        let mut stopping = [stopping, closed.idle].concat();
+        let mut stopped = Vec::new();
+        for instance in ended {
+            pool.told(instance);
         }
-        all.sort_unstable();
-        prop_assert_eq!(all, pool.live());
+        loop {
+            if let Some(instance) = stopping.pop() {
+                prop_assert!(pool.ended(instance));
+                pool.told(instance);
+            }
+            match closed.back.try_recv() {
+                Ok(Back::Instance(instance)) => stopping.push(instance),
+                Ok(Back::Stopped(instance)) => stopped.push(instance),
+                Ok(Back::Gone { .. } | Back::NotStarted) => prop_assert!(false, "there was no such instance"),
+                Err(_) => break,
+            }
+        }
+        for list in [&mut stopped, &mut all] {
+            list.sort_unstable();
+        }
+        prop_assert_eq!(&stopped, &all);
+        prop_assert_eq!(closed.left, stopped.into_iter().collect::<BTreeSet<_>>());
+        prop_assert_eq!((pool.numbers(), pool.give_up()), (Vec::new(), BTreeSet::new()));
+        prop_assert_eq!(pool.counts(), InstanceCounts::default());
     }
 }

@@ -73,6 +73,8 @@ kinds! {
     Print = "print";
     /// Log the phase, the reason of the stop, and what is left to this call.
     Report = "report";
+    /// Return the phase and the reason of the stop as an error.
+    Tell = "tell";
     /// Execute `unreachable`.
     Trap = "trap";
     /// Panic.

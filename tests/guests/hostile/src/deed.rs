@@ -49,6 +49,7 @@ pub(crate) fn anywhere(behaviour: Behaviour) -> Result<()> {
             log::info!("phase {:?}, reason {:?}, {remaining:?} left", lifecycle::phase(), lifecycle::stop_reason());
             Ok(())
         }
+        Kind::Tell => Err(format!("phase {:?}, reason {:?}", lifecycle::phase(), lifecycle::stop_reason()).into()),
         Kind::Trap => trap(),
         Kind::Panic => panic!("the hostile plugin panics"),
         Kind::Exit => std::process::exit(3),

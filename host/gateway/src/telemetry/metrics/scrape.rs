@@ -149,7 +149,12 @@ impl Metrics {
         let mut family = out.family("plugin_instances", "Instances by state", MetricType::Gauge)?;
         for (plugin, generation, stats) in &lives {
             let counts = stats.instances;
-            for (state, count) in [("idle", counts.idle), ("busy", counts.busy), ("starting", counts.starting)] {
+            for (state, count) in [
+                ("idle", counts.idle),
+                ("busy", counts.busy),
+                ("starting", counts.starting),
+                ("stopping", counts.stopping),
+            ] {
                 let labels = [("plugin", *plugin), ("generation", &generation.to_string()), ("state", state)];
                 family.encode_family(&labels)?.encode_gauge(&as_gauge(count))?;
             }
