@@ -216,11 +216,14 @@ impl Loader {
             recycle: config.recycle,
             isolation: config.isolation,
             limits: config.limits,
+            hand_over: config.hand_over,
             gives_up_at: config.quarantine,
             tally,
             on_stopped: self.stops.observer(self.generation),
         };
-        Ok(Loaded { plugin: self.runtime.load(spec, component).await?, kept: false })
+        let plugin = self.runtime.load(spec, component).await?;
+        plugin.open().await.map_err(LoadError::Configure)?;
+        Ok(Loaded { plugin, kept: false })
     }
 }
 

@@ -3,6 +3,7 @@
 mod http;
 mod lifecycle;
 mod log;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::meter::Meter;
 
 pub(crate) use lifecycle::LifecycleView;
 pub(crate) use log::GuestLog;
+pub(crate) use snapshot::{Inheritance, Left, Snapshots};
 
 /// Host resources (streams, pollables) a guest may hold at a time.
 const MAX_RESOURCES: usize = 1024;
@@ -37,6 +39,7 @@ pub(crate) struct Guest {
     /// The exchange lent to the current call; a placeholder between calls.
     pub(crate) exchange: Box<Exchange>,
     pub(crate) lifecycle: LifecycleView,
+    pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
@@ -52,6 +55,7 @@ impl Guest {
         lifecycle: LifecycleView,
         log: Arc<GuestLog>,
         instance: u64,
+        snapshots: Snapshots,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -59,6 +63,7 @@ impl Guest {
             memory: MemoryCap::new(memory),
             exchange: Exchange::none(),
             lifecycle,
+            snapshots,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,

@@ -24,7 +24,7 @@ use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
 use crate::hooks::{Call, Configure, Exports, Functions};
-use crate::host::{Guest, GuestLog, LifecycleView};
+use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
 use crate::stats::Tally;
@@ -69,12 +69,18 @@ pub(crate) struct Instance {
     halt: Arc<Halt>,
     /// Calls with an exchange so far.
     served: u64,
+    has_inherited: bool,
     _counted: Arc<()>,
 }
 
 impl Template {
     /// Make an instance and run its `configure`, before `deadline` and within the `configure` budget.
-    pub(crate) async fn instantiate(&self, number: u64, deadline: Moment) -> Result<Box<Instance>, EndCause> {
+    pub(crate) async fn instantiate(
+        &self,
+        number: u64,
+        deadline: Moment,
+        inherited: Inheritance,
+    ) -> Result<Box<Instance>, EndCause> {
         let now = self.environment.clock.now();
         let budget = self.limits.configure.min(deadline.since(now));
         let deadline = now + budget;
@@ -83,8 +89,9 @@ impl Template {
         log.begin(Hook::Configure, None);
         let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
-        let guest =
-            Guest::new(&self.environment, meter.clone(), self.limits.memory, self.lifecycle.clone(), log, number);
+        let (memory, lifecycle) = (self.limits.memory, self.lifecycle.clone());
+        let snapshots = Snapshots::inheriting(inherited);
+        let guest = Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots);
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));
@@ -121,12 +128,14 @@ impl Template {
             environment: self.environment.clone(),
             halt: self.halt.clone(),
             served: 0,
+            has_inherited: false,
             _counted: self.stores.clone(),
         });
         if instance.functions.hooks().contains(Hook::Configure) {
             let now = self.environment.clock.now();
             instance.call_alone(Configure(self.config.clone()), now, deadline).await?;
         }
+        instance.has_inherited = instance.store.data_mut().snapshots.configured();
         Ok(instance)
     }
 }
@@ -204,6 +213,24 @@ impl Instance {
     /// Bytes of its linear memories.
     pub(crate) fn memory(&self) -> usize {
         self.store.data().memory.used()
+    }
+
+    /// Whether its `configure` has read the snapshots it was given.
+    pub(crate) fn has_inherited(&self) -> bool {
+        self.has_inherited
+    }
+
+    /// From here on the guest may leave a snapshot.
+    pub(crate) fn may_leave_snapshot(&mut self) {
+        let Limits { memory, snapshot, .. } = self.limits;
+        // Whatever the guest can hold reaches the host, so that one that is too large is an error and not a trap.
+        self.store.set_hostcall_fuel(memory.max(self.limits.body).saturating_add(HOSTCALL_SLACK));
+        self.store.data_mut().snapshots.welcome(snapshot);
+    }
+
+    /// What it has left.
+    pub(crate) fn take_snapshot(&mut self) -> Left {
+        self.store.data_mut().snapshots.take()
     }
 
     /// From here on the guest sees that it is being stopped, and why.

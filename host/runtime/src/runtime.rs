@@ -149,6 +149,9 @@ impl Runtime {
         if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }
+        if spec.hand_over && !check::hands_over(&component) {
+            return Err(LoadError::NoHandOver);
+        }
         let pre = slots
             .space()
             .linker()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_runtime::StopReason;
+use tidegate_runtime::{CallError, Plugin, StopObserver, StopReason};
 
 use super::retire::Leaving;
 use super::{Control, ControlError, Retirement};
@@ -90,7 +90,7 @@ impl Control {
             return Ok(Switched { standing: Standing::Serving, generation, changed: false, retirement });
         }
         let number = changes.last + 1;
-        let reviving = member.plugin.revive(self.shared.parts.stops.observer(number));
+        let reviving = revived(&member.plugin, self.shared.parts.stops.observer(number));
         let plugin = self.shared.closing.run_until_cancelled(reviving).await.ok_or(ControlError::Stopping)??;
         let member = Member { plugin, generation: number, standing: Standing::Serving, ..member };
         let next = self.successor(&mut changes, self.members_with(member.clone()));
@@ -111,7 +111,7 @@ impl Control {
         let Some(fallback) = changes.fallbacks.remove(&life.name) else { return };
         let (failed, healthy) = (member.plugin.digest().clone(), fallback.plugin.digest().clone());
         let number = changes.last + 1;
-        let reviving = fallback.plugin.revive(self.shared.parts.stops.observer(number));
+        let reviving = revived(&fallback.plugin, self.shared.parts.stops.observer(number));
         let plugin = match self.shared.closing.run_until_cancelled(reviving).await {
             Some(Ok(plugin)) => plugin,
             Some(Err(error)) => {
@@ -149,4 +149,11 @@ impl Control {
         }
         members
     }
+}
+
+/// Another life of a plugin, that lets calls in.
+async fn revived(plugin: &Plugin, on_stopped: StopObserver) -> Result<Plugin, CallError> {
+    let revived = plugin.revive(on_stopped).await?;
+    revived.open().await?;
+    Ok(revived)
 }

@@ -348,6 +348,7 @@ pub(crate) mod tests {
             took: Duration::from_micros(501_234),
             cpu: Duration::from_micros(499_600),
             overshoot: Duration::from_micros(1_234),
+            snapshot: tidegate_runtime::Snapshot::None,
             error: Some("stopped".to_owned()),
         };
         let line = PluginReport::new(&record, 3);
