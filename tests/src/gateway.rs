@@ -23,7 +23,7 @@ pub use self::command::{Output, tidegate};
 pub use self::config::{ConfigFile, PluginTable};
 pub use self::ended::{Ended, Log, Report};
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, post};
 
 /// Nothing takes longer, on however busy a machine; what does has hung. A first start compiles its plugins.
 pub const HANGS: Duration = Duration::from_secs(60);
@@ -56,16 +56,28 @@ impl TestGateway {
     /// If the process cannot be started.
     #[must_use]
     pub fn spawn(config: &ConfigFile) -> StartingGateway {
+        Self::spawn_as(config, |command| command)
+    }
+
+    /// Start a gateway by a command that is made from the plain one, with variables and descriptors of a supervisor for
+    /// example. It must become the gateway's process (`exec` in a shell), so that signals reach it.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    #[must_use]
+    pub fn spawn_as(config: &ConfigFile, make: impl FnOnce(Command) -> Command) -> StartingGateway {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, config.text()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let log = folder.path().join("log");
         let stderr = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let mut child = Command::new(binary())
-            .args(["run", "--config"])
-            .arg(&file)
-            .arg("--shutdown-report")
-            .arg(folder.path().join("report.json"))
+        let mut command = Command::new(binary());
+        command.args(["run", "--config"]).arg(&file).arg("--shutdown-report").arg(folder.path().join("report.json"));
+        // Whoever runs the tests may have a supervisor of its own.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
+            command.env_remove(variable);
+        }
+        let mut child = make(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -115,6 +127,67 @@ impl TestGateway {
     /// If the process is gone.
     pub fn terminate(&mut self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Replace the config file, without telling the gateway.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn rewrite(&self, config: &ConfigFile) {
+        self.rewrite_text(&config.text());
+    }
+
+    /// The same with any text.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn rewrite_text(&self, text: &str) {
+        let (file, new) = (self.folder().join("tidegate.toml"), self.folder().join("tidegate.toml.new"));
+        let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file));
+        written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// Where its config file is. It is gone with the gateway.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.process.folder.path()
+    }
+
+    /// Ask for a reload with SIGHUP.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn hang_up(&self) {
+        kill_process(self.process.pid(), Signal::HUP).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// POST to the admin listener.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn order(&self, path: &str) -> Answer {
+        Client::http1(self.admin).send(post(path, &[], "")).await
+    }
+
+    /// Put this config into force, and wait until nothing is left of the one before.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn reload(&self, config: &ConfigFile) -> serde_json::Value {
+        self.rewrite(config);
+        let answer = self.order("/v1/reload?wait=true").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// What the admin listener says of a plugin.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    pub async fn plugin(&self, name: &str) -> serde_json::Value {
+        let answer = Client::http1(self.admin).get(&format!("/v1/plugins/{name}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
     }
 
     /// Send SIGTERM and wait for the end.

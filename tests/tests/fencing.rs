@@ -62,7 +62,7 @@ async fn hostile(wall: Duration) -> Loaded {
 }
 
 fn late(plugin: &Loaded, what: Late) -> u64 {
-    plugin.stats().late[what as usize]
+    Late::ALL.iter().zip(plugin.stats().late).filter(|(kind, _)| **kind == what).map(|(_, count)| count).sum()
 }
 
 fn overran<T>(result: &Result<T, EndCause>) -> bool {

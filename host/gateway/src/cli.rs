@@ -79,14 +79,16 @@ Examples:
     ///
     /// Reads what `tidegate run --shutdown-report FILE` wrote: which phase took how long, which plugin finished, which
     /// one failed or was stopped at its budget, and what the exit code meant. As wide as the terminal, or as COLUMNS
-    /// says; 80 columns where there is neither.
+    /// says; 80 columns where there is neither. With `--html`, the same as a page in one file that needs nothing else.
     #[command(after_long_help = "\
 Exit codes:
   0    the report was drawn, whatever it says
-  2    the file is not a whole shutdown report
+  2    the file is not a whole shutdown report, or the page cannot be written
 
-Example:
-  tidegate report /var/log/tidegate/shutdown.json")]
+Examples:
+  tidegate report /var/log/tidegate/shutdown.json
+  tidegate report shutdown.json --html shutdown.html
+  tidegate report shutdown.json --html shutdown.svg")]
     Report(ReportArgs),
     /// See it work: a gateway with example plugins, traffic, and a shutdown
     ///
@@ -152,6 +154,9 @@ pub struct ReportArgs {
     /// The report
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Write a page for a browser to OUT instead; `-` is stdout, and a name in `.svg` gets the picture alone
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
 }
 
 /// `tidegate demo`
@@ -223,6 +228,8 @@ mod tests {
             "check --config tidegate.toml",
             "inspect audit.wasm --json",
             "report report.json",
+            "report report.json --html report.html",
+            "report report.json --html -",
             "demo",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));

@@ -35,6 +35,7 @@ use crate::roster::Roster;
 use crate::server::{BindError, Serving};
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
+use crate::supervisor::Notifier;
 use crate::telemetry::Telemetry;
 
 pub use self::reload::Reloaded;
@@ -68,6 +69,8 @@ pub struct Parts {
     pub phase: PhaseView,
     /// What requests to the admin listener have to carry.
     pub tokens: Arc<ArcSwapOption<Token>>,
+    /// Who watches over the process.
+    pub supervisor: Notifier,
 }
 
 #[derive(Debug)]

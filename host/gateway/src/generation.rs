@@ -35,8 +35,8 @@ pub struct Member {
     pub generation: u64,
     /// Whether it serves.
     pub standing: Standing,
-    /// The digest of the newer version that failed and whose place this one has taken again.
-    pub rolled_back_from: Option<Arc<str>>,
+    /// The newer version that failed and whose place this one has taken again.
+    pub rolled_back_from: Option<Version>,
 }
 
 /// One life of a plugin: from the generation that made its instances to the end of the last one.
@@ -45,6 +45,15 @@ pub struct Life {
     /// The plugin's name.
     pub name: Arc<str>,
     /// The generation that made its instances. A name has at most one life in each.
+    pub generation: u64,
+}
+
+/// A version of a plugin: its component, and the generation that brought it with its configuration.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The component's digest.
+    pub digest: Arc<str>,
+    /// The generation.
     pub generation: u64,
 }
 

@@ -39,6 +39,8 @@ impl Lines {
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
     server: Lines,
+    admin: Lines,
+    reload: Lines,
     shutdown: Lines,
     upstreams: Vec<(String, SocketAddr)>,
     plugins: Vec<PluginTable>,
@@ -52,6 +54,8 @@ impl ConfigFile {
     pub fn before(origin: SocketAddr) -> Self {
         Self {
             server: Lines::of(["listen = '127.0.0.1:0'"]),
+            admin: Lines::of(["listen = '127.0.0.1:0'"]),
+            reload: Lines::default(),
             shutdown: Lines::of(["grace = '20s'", "drain = '10s'", "flush = '1s'"]),
             upstreams: vec![("origin".to_owned(), origin)],
             plugins: Vec::new(),
@@ -64,6 +68,20 @@ impl ConfigFile {
     #[must_use]
     pub fn server(mut self, line: &str) -> Self {
         self.server.set(line);
+        self
+    }
+
+    /// A line of `[admin]`.
+    #[must_use]
+    pub fn admin(mut self, line: &str) -> Self {
+        self.admin.set(line);
+        self
+    }
+
+    /// A line of `[reload]`.
+    #[must_use]
+    pub fn reload(mut self, line: &str) -> Self {
+        self.reload.set(line);
         self
     }
 
@@ -100,7 +118,9 @@ impl ConfigFile {
     pub fn text(&self) -> String {
         let mut text = format!("cache = '{}'\n", self.cache.display());
         self.server.write("[server]", &mut text);
-        text.push_str("[admin]\nlisten = '127.0.0.1:0'\n[log]\nformat = 'json'\n");
+        self.admin.write("[admin]", &mut text);
+        self.reload.write("[reload]", &mut text);
+        text.push_str("[log]\nformat = 'json'\n");
         self.shutdown.write("[shutdown]", &mut text);
         for (name, address) in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\nname = '{name}'\ntargets = ['http://{address}']");

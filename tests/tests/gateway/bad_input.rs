@@ -214,6 +214,26 @@ async fn a_report_that_cannot_be_written_is_found_before_the_start() {
 }
 
 #[tokio::test]
+async fn a_page_that_cannot_be_written() {
+    let folder = folder();
+    let file = folder.path().join("report.json");
+    let text = r#"{"schema": 1, "reason": "terminate", "signal": "SIGTERM", "grace_ms": 30000, "took_ms": 0, "phases": [],
+        "requests": {"in_flight": 0, "completed": 0, "cut": 0}, "plugins": [], "exit_code": 0}"#;
+    fs::write(&file, text).expect("written");
+    let shown = file.display().to_string();
+    let nowhere = folder.path().join("none/report.html").display().to_string();
+    let output = tidegate(&["report", &shown, "--html", &nowhere]).await;
+    refused(&output, 2, &["cannot write the timeline to", &nowhere, "hint: the folder must exist"]);
+    let output = tidegate(&["report", &shown, "--html", &folder.path().display().to_string()]).await;
+    refused(&output, 2, &["cannot write the timeline to", "hint: "]);
+    // A slip of the hand does not cost the report.
+    let same = folder.path().join("./report.json").display().to_string();
+    refused(&tidegate(&["report", &shown, "--html", &same]).await, 2, &["is the report itself", "hint: "]);
+    assert_eq!(fs::read_to_string(&file).expect("still there"), text);
+    refused(&tidegate(&["report", &shown, "--html"]).await, 2, &["hint: "]);
+}
+
+#[tokio::test]
 async fn command_lines_that_make_no_sense() {
     for line in [&["serve"][..], &["run", "--confg", "x"], &["report"], &["inspect"], &["run", "x", "y"]] {
         refused(&tidegate(line).await, 2, &["hint: "]);

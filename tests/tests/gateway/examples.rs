@@ -117,10 +117,29 @@ async fn the_report_command_draws_what_happened() {
     let ended = gateway.stop().await;
     let drawn = tidegate(&["report", &ended.report_file().display().to_string()]).await;
     assert_eq!((drawn.code, drawn.stderr.as_str()), (Some(0), ""));
-    for part in ["exit 11", "draining", "stopping", "stamp ×2", "audit #0", "completed", "stubborn #0", "overran"] {
+    for part in ["exit 11", "draining", "stopping", "stamp #1", "audit #0", "completed", "stubborn #0", "overran"] {
         assert!(drawn.stdout.contains(part), "no {part:?} in:\n{}", drawn.stdout);
     }
     assert!(!drawn.stdout.contains('\u{1b}'), "escape sequences are for terminals");
+
+    // The same as a file for a browser, and as a picture.
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = async |name: &str| {
+        let out = folder.path().join(name).display().to_string();
+        let written = tidegate(&["report", &ended.report_file().display().to_string(), "--html", &out]).await;
+        assert_eq!((written.code, written.stderr.as_str()), (Some(0), ""));
+        assert!(written.stdout.starts_with(&format!("{out}: ")), "{}", written.stdout);
+        std::fs::read_to_string(&out).expect("written")
+    };
+    let (page, picture) = (write("report.html").await, write("report.svg").await);
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
+    assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"), "{picture}");
+    for part in ["exit 11", ">draining<", ">stopping<", ">stamp #1<", ">audit #0<", ">completed<", ">stubborn #0<"] {
+        assert!(page.contains(part) && picture.contains(part), "no {part:?} in:\n{page}\n{picture}");
+    }
+    let piped = tidegate(&["report", &ended.report_file().display().to_string(), "--html", "-"]).await;
+    assert_eq!((piped.code, piped.stdout), (Some(0), page));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 2, "nothing else is left behind");
 }
 
 #[tokio::test]

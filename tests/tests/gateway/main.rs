@@ -9,4 +9,6 @@ mod examples;
 mod exits;
 mod hostile;
 mod nothing_lost;
+mod reload;
 mod signals;
+mod switches;

@@ -35,8 +35,8 @@ struct One {
     digest: String,
     /// The generation that made its instances.
     generation: u64,
-    /// The digest of the newer version that failed, if this one has taken its place again.
-    rolled_back_from: Option<String>,
+    /// The newer version that failed, if this one has taken its place again.
+    rolled_back_from: Option<Failed>,
     isolation: &'static str,
     on_failure: &'static str,
     routes: Vec<String>,
@@ -47,6 +47,12 @@ struct One {
     calls: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// Former lives of which something is left.
     leaving: Vec<Leaving>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    digest: String,
+    generation: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,7 +125,10 @@ fn show(generation: &Generation, member: &Member, leaving: &[Entry]) -> One {
         path: table.path.display().to_string(),
         digest: member.plugin.digest().to_string(),
         generation: member.generation,
-        rolled_back_from: member.rolled_back_from.as_ref().map(ToString::to_string),
+        rolled_back_from: member
+            .rolled_back_from
+            .as_ref()
+            .map(|failed| Failed { digest: failed.digest.to_string(), generation: failed.generation }),
         isolation: match table.isolation {
             Isolation::Warm => "warm",
             Isolation::Fresh => "fresh",

@@ -49,13 +49,7 @@ impl Retirement {
 
 impl Control {
     /// Retire generation `number`: wait for its exchanges, no longer than `drain`, then stop those that leave with it.
-    pub(super) fn retire(
-        &self,
-        number: u64,
-        mut former: Drained,
-        leaving: Vec<Leaving>,
-        drain: Duration,
-    ) -> Retirement {
+    pub(super) fn retire(&self, number: u64, former: Drained, leaving: Vec<Leaving>, drain: Duration) -> Retirement {
         let (control, retiring) = (self.clone(), Retiring::begin(self));
         let span = tracing::info_span!("retire", generation = number);
         let task = async move {

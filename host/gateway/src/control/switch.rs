@@ -1,13 +1,12 @@
 //! Plugins that are taken out of what serves and put back: by an operator, or because they fail.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidegate_runtime::{CallError, Plugin, StopObserver, StopReason};
 
 use super::retire::Leaving;
 use super::{Control, ControlError, Retirement};
-use crate::generation::{Life, Member, Standing};
+use crate::generation::{Life, Member, Standing, Version};
 
 /// A plugin that has been switched.
 #[derive(Debug)]
@@ -109,7 +108,8 @@ impl Control {
             return;
         }
         let Some(fallback) = changes.fallbacks.remove(&life.name) else { return };
-        let (failed, healthy) = (member.plugin.digest().clone(), fallback.plugin.digest().clone());
+        let failed = Version { digest: member.plugin.digest().clone(), generation: member.generation };
+        let healthy = fallback.plugin.digest().clone();
         let number = changes.last + 1;
         let reviving = revived(&fallback.plugin, self.shared.parts.stops.observer(number));
         let plugin = match self.shared.closing.run_until_cancelled(reviving).await {
@@ -126,7 +126,7 @@ impl Control {
             loaded_with: fallback.loaded_with,
             generation: number,
             standing: Standing::Serving,
-            rolled_back_from: Some(Arc::clone(&failed)),
+            rolled_back_from: Some(failed.clone()),
         };
         let next = self.successor(&mut changes, self.members_with(back.clone()));
         let _goes_on = self.swap(&mut changes, next, leaving);
@@ -134,7 +134,8 @@ impl Control {
         self.watch_over(&back, None);
         tracing::warn!(
             plugin = %life.name,
-            %failed,
+            failed = %failed.digest,
+            failed_generation = failed.generation,
             %healthy,
             generation = number,
             "plugin has been rolled back: its new version tripped the breaker"

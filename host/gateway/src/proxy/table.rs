@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_runtime::{Plugin, Unavailable, UpstreamNames};
-use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::HeadLimits;
 use super::chain::{Chain, Step};
@@ -34,12 +34,12 @@ pub struct Table {
     pub(super) limits: HeadLimits,
     pub(super) body_timeout: Duration,
     /// Goes with the last exchange.
-    _gone: oneshot::Sender<()>,
+    _gone: DropGuard,
 }
 
 /// Tells when no exchange needs a table any more.
 #[derive(Debug)]
-pub struct Drained(oneshot::Receiver<()>);
+pub struct Drained(CancellationToken);
 
 /// Where a route leads.
 pub(super) struct Way {
@@ -70,7 +70,7 @@ impl Table {
                 counters: telemetry.metrics.exchanges.route(route),
             })
         });
-        let (sender, receiver) = oneshot::channel();
+        let gone = CancellationToken::new();
         let table = Self {
             routes: Routes::new(&config.routes),
             ways: ways.collect(),
@@ -78,18 +78,17 @@ impl Table {
             upstreams,
             limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
             body_timeout: config.server.body_timeout,
-            _gone: sender,
+            _gone: gone.clone().drop_guard(),
         };
-        (table, Drained(receiver))
+        (table, Drained(gone))
     }
 }
 
 impl Drained {
     /// Wait until the table has been replaced and the last exchange that began with it needs it no more: its response
     /// hooks have run. (Its body may still be on its way to the client.)
-    pub async fn wait(&mut self) {
-        // Nothing is ever sent: what is waited for is the end of the sender.
-        let _ = (&mut self.0).await;
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
     }
 }
 

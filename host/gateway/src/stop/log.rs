@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tidegate_runtime::{StopObserver, StopRecord};
+use tokio::time::Instant;
 
 use crate::telemetry::metrics::Overshoot;
 
@@ -27,6 +29,8 @@ pub struct Stopped {
     pub record: StopRecord,
     /// The generation of the configuration that loaded its plugin.
     pub generation: u64,
+    /// When that was heard.
+    pub ended: Instant,
 }
 
 impl StopLog {
@@ -43,7 +47,7 @@ impl StopLog {
         *lock(&self.counts).entry(key).or_default() += 1;
         self.overshoot.record(record.overshoot);
         if let Some(kept) = lock(&self.kept).as_mut() {
-            kept.push(Stopped { record: record.clone(), generation });
+            kept.push(Stopped { record: record.clone(), generation, ended: Instant::now() });
         }
     }
 
@@ -76,8 +80,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn tell(record: &StopRecord, generation: u64) {
     let StopRecord { plugin, instance, reason, outcome, took, budget, overshoot, error, .. } = record;
     let error = error.as_deref().unwrap_or("");
-    let (took_ms, budget_ms) = (took.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
-    let overshoot_ms = overshoot.as_secs_f64() * 1e3;
+    let [took_ms, budget_ms, overshoot_ms] = [took, budget, overshoot].map(|time| fraction(*time));
     if outcome.is_clean() {
         tracing::info!(
             %plugin, generation, instance, %reason, %outcome, took_ms, budget_ms,
@@ -89,4 +92,9 @@ fn tell(record: &StopRecord, generation: u64) {
             "plugin instance stopped"
         );
     }
+}
+
+/// Milliseconds with the three digits that can be measured.
+fn fraction(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }

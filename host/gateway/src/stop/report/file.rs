@@ -80,19 +80,14 @@ impl ReportError {
 }
 
 impl Report {
-    /// Write it to `path` in one step: whoever reads the file sees all of it or what was there before. Where the file
-    /// cannot be replaced (a pipe, a device, a file mounted on its own as Kubernetes does with its termination log)
-    /// it is written in place.
+    /// Write it to `path`, in one step wherever that can be: whoever reads the file sees all of it or what was there
+    /// before.
     ///
     /// # Errors
-    /// When the system refuses both.
+    /// When the system refuses.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
-        let json = self.to_json();
-        let replaceable = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
-        if replaceable && replace(path, json.as_bytes()).is_ok() {
-            return Ok(());
-        }
-        fs::write(path, json).map_err(|source| ReportError::Write { path: path.to_owned(), source })
+        write_whole(path, self.to_json().as_bytes())
+            .map_err(|source| ReportError::Write { path: path.to_owned(), source })
     }
 
     /// Read a report back.
@@ -136,6 +131,20 @@ impl Report {
         }
         serde_json::from_slice(json).map_err(refused)
     }
+}
+
+/// Write a file in one step: whoever reads it sees all of it or what was there before. Where the file cannot be
+/// replaced (a pipe, a device, a file mounted on its own as Kubernetes does with its termination log) it is written in
+/// place.
+///
+/// # Errors
+/// When the system refuses both.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let replaceable = fs::symlink_metadata(path).map_or(true, |metadata| metadata.is_file());
+    if replaceable && replace(path, bytes).is_ok() {
+        return Ok(());
+    }
+    fs::write(path, bytes)
 }
 
 /// Put a whole file in the place of another.

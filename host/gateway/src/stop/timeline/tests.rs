@@ -1,10 +1,14 @@
-//! Snapshots of whole timelines, without colour.
+//! Snapshots of whole timelines in a terminal, without colour; `rows` has what
+//! they leave out and add, `pages` the other drawings.
 
-use tidegate_runtime::StopReason;
+mod pages;
+mod rows;
 
-use super::*;
+use tidegate_runtime::{StopOutcome, StopReason};
+
+use super::draw;
 use crate::stop::report::tests::plugin;
-use crate::stop::report::{PhaseReport, Requests, exit_code};
+use crate::stop::report::{PhaseReport, PluginReport, Report, Requests, exit_code};
 
 fn phase(name: &str, started_ms: u64, took_ms: u64, budget_ms: u64) -> PhaseReport {
     PhaseReport { name: name.to_owned(), started_ms, took_ms, budget_ms }
@@ -12,7 +16,6 @@ fn phase(name: &str, started_ms: u64, took_ms: u64, budget_ms: u64) -> PhaseRepo
 
 fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginReport>) -> Report {
     Report {
-        complete: true,
         schema: 1,
         reason: StopReason::Terminate,
         signal: Some("SIGTERM".to_owned()),
@@ -22,6 +25,7 @@ fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginRepor
         phases,
         requests,
         plugins,
+        complete: true,
     }
 }
 
@@ -91,7 +95,10 @@ exit 11: a plugin failed, trapped or overran its shutdown
 lame-duck      ▏                                             0s of 0s
 draining       ████▉                                     310ms of 15s
 stopping           ████████████████████████████████  2.003s of 19.69s
-  audit ×4         ▏                                   9ms–12ms of 5s  completed
+  audit #0         ▏                                        9ms of 5s  completed
+  audit #1         ▏                                       10ms of 5s  completed
+  audit #2         ▏                                       11ms of 5s  completed
+  audit #3         ▏                                       12ms of 5s  completed
   stamp #0         ▏                                         0s of 5s  no-hook
   stubborn #0      ███████████████████████████████│      2.003s of 2s  overran
 flushing                                          ▏    4ms of 20.687s
@@ -116,7 +123,10 @@ exit 11: a plugin failed, trapped or overran its shutdown
 lame-duck      ▏                                                                                     0s of 0s
 draining       ██████████▏                                                                       310ms of 15s
 stopping                 █████████████████████████████████████████████████████████████████▉  2.003s of 19.69s
-  audit ×4               ▍                                                                     9ms–12ms of 5s  completed
+  audit #0               ▍                                                                          9ms of 5s  completed
+  audit #1               ▍                                                                         10ms of 5s  completed
+  audit #2               ▍                                                                         11ms of 5s  completed
+  audit #3               ▍                                                                         12ms of 5s  completed
   stamp #0               ▏                                                                           0s of 5s  no-hook
   stubborn #0            █████████████████████████████████████████████████████████████████│      2.003s of 2s  overran
 flushing                                                                                  ▏    4ms of 20.687s
@@ -163,7 +173,8 @@ draining                       ██▋                       310ms of 15s
 stopping                         ██████████████████  2.003s of 19.69s
   audit #0                       ▏                         10ms of 5s  completed
   audit #1                       █▍                        80ms of 5s  failed
-  pool ×2                        ▏                          3ms of 5s  trapped
+  pool #0                        ▏                          3ms of 5s  trapped
+  pool #1                        ▏                          3ms of 5s  trapped
   stubborn #0                    █████████████████│      2.003s of 2s  overran
   a-plugin-with-a-name-th… #0    █████████████▋            1.5s of 5s  abandoned
 flushing                                          ▏    4ms of 20.687s
@@ -174,7 +185,7 @@ plugins   6 instances: 1 completed, 1 failed, 2 trapped, 1 overran, 1 abandoned
 
 audit #1 failed: its shutdown returned an error
     queue is full of [31m it
-pool ×2 trapped: its shutdown trapped
+pool #0, #1 trapped: its shutdown trapped
     wasm `unreachable`
 stubborn #0 overran: stopped 2.68ms after its 2s were up (CPU time 1.987s)
     stopped after 1.987s of CPU time (limit 2s)
@@ -253,6 +264,7 @@ fn colours_are_there_for_a_terminal() {
 mod any_report {
     use proptest::prelude::*;
 
+    use super::super::{html, svg};
     use super::*;
 
     proptest! {
@@ -269,6 +281,8 @@ mod any_report {
             report.phases = times.into_iter().map(|(start, took, budget)| phase(&name, start, took, budget)).collect();
             report.exit_code = exit;
             prop_assert!(!draw(&report, width).is_empty());
+            pages::check_markup(&html(&report));
+            pages::check_markup(&svg(&report));
         }
 
         #[test]
