@@ -135,6 +135,15 @@ impl<P> Member<P> {
         &self.loaded_with.name
     }
 
+    /// Whether it takes over from this one, with its state.
+    #[must_use]
+    pub fn inherits_from(&self, old: &Self) -> bool {
+        self.loaded_with.hand_over
+            && self.name() == old.name()
+            && self.generation > old.generation
+            && [self.standing, old.standing] == [Standing::Serving; 2]
+    }
+
     /// Which life of the plugin it is.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -175,7 +184,11 @@ impl Generation {
     /// The plugins as a load looks at them.
     #[must_use]
     pub fn before(&self) -> Vec<Before> {
-        let before = |member: &Member| Before { plugin: member.plugin.clone(), config: member.loaded_with.clone() };
+        let before = |member: &Member| Before {
+            plugin: member.plugin.clone(),
+            config: member.loaded_with.clone(),
+            serves: member.standing == Standing::Serving,
+        };
         self.members.iter().map(before).collect()
     }
 }

@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::Control;
 use super::course::Leaving;
 use crate::proxy::Drained;
+use crate::roster::Entry;
 use crate::stop::phase::Phase;
 
 /// The end of a former generation, which goes on by itself whether anybody waits for it or not.
@@ -47,24 +48,7 @@ impl Control {
         let number = former.last().map_or(0, |last| last.generation);
         let span = tracing::info_span!("retire", generation = number);
         let task = async move {
-            join_all(leaving.iter().map(|Leaving { entry, reason }| async {
-                let with = former.iter().filter(|served| served.generation >= entry.generation);
-                let mut phase = control.shared.parts.phase.clone();
-                tokio::select! {
-                    _ = join_all(with.map(|served| served.drained.wait())) => {}
-                    // Everything is being stopped: what still runs has had the drain of the whole process.
-                    () = phase.reached(Phase::Stopping) => {}
-                    () = tokio::time::sleep(drain) => tracing::warn!(
-                        plugin = %entry.plugin.name(),
-                        ?drain,
-                        "exchanges of a former generation are still under way; this plugin is stopped now"
-                    ),
-                }
-                let limit = entry.plugin.limits().shutdown;
-                entry.plugin.stop(*reason, limit).await;
-                control.shared.parts.roster.left(entry);
-            }))
-            .await;
+            join_all(leaving.iter().map(|leaving| control.see_off(leaving, &former, drain))).await;
             drop(leaving);
             if let Some(last) = former.last() {
                 last.drained.wait().await;
@@ -73,6 +57,39 @@ impl Control {
             drop(retiring);
         };
         Retirement(Some(self.shared.tasks.spawn(task.instrument(span))))
+    }
+
+    /// Stop one plugin: by handing its state to its heir, or once the exchanges that began with it need it no more.
+    async fn see_off(&self, leaving: &Leaving, former: &[Served], drain: Duration) {
+        let Leaving { entry, reason, heir } = leaving;
+        let limit = entry.plugin.limits().shutdown;
+        match heir {
+            // Exchanges that go on with the old version reach the new one from here on: there is nobody to wait for.
+            Some(heir) => {
+                heir.take_over(&entry.plugin, limit).await;
+            }
+            None => {
+                self.drained(entry, former, drain).await;
+                entry.plugin.stop(*reason, limit).await;
+            }
+        }
+        self.shared.parts.roster.left(entry);
+    }
+
+    /// Wait for the exchanges of every generation that has this plugin.
+    async fn drained(&self, entry: &Entry, former: &[Served], drain: Duration) {
+        let with = former.iter().filter(|served| served.generation >= entry.generation);
+        let mut phase = self.shared.parts.phase.clone();
+        tokio::select! {
+            _ = join_all(with.map(|served| served.drained.wait())) => {}
+            // Everything is being stopped: what still runs has had the drain of the whole process.
+            () = phase.reached(Phase::Stopping) => {}
+            () = tokio::time::sleep(drain) => tracing::warn!(
+                plugin = %entry.plugin.name(),
+                ?drain,
+                "exchanges of a former generation are still under way; this plugin is stopped now"
+            ),
+        }
     }
 }
 

@@ -185,7 +185,7 @@ impl World {
             let on_probation = self.course.can_roll_back(member.name());
             self.lives.insert((number, member.name().clone()), (member.plugin.clone(), on_probation));
         }
-        for Leaving { entry, reason } in leaving {
+        for Leaving { entry, reason, heir: _ } in leaving {
             self.stops.entry(entry.life()).or_default().push(reason);
         }
         (self.number, self.members) = (number, members);

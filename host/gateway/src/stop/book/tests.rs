@@ -242,6 +242,7 @@ impl World {
             self.expected.insert(row(&life, instance), Some(outcome));
         }
         let record = StopRecord {
+            snapshot: tidegate_runtime::Snapshot::None,
             plugin: life.name.clone(),
             digest: life.name.clone(),
             instance,
