@@ -12,6 +12,8 @@
 //! | `watch` | who watches the files |
 
 mod course;
+#[cfg(test)]
+mod exploration;
 mod health;
 mod reload;
 mod retire;
@@ -41,6 +43,7 @@ use crate::telemetry::Telemetry;
 use self::course::{Course, Leaving};
 pub use self::reload::Reloaded;
 pub use self::retire::Retirement;
+use self::retire::Tables;
 pub use self::switch::Switched;
 
 /// Changes what serves. Cheap to clone.
@@ -93,8 +96,7 @@ struct Shared {
 #[derive(Debug)]
 struct Changes {
     course: Course,
-    /// Tells when nobody needs the current table any more.
-    drained: Drained,
+    tables: Tables,
 }
 
 /// A change that did not come about.
@@ -150,11 +152,12 @@ impl Control {
         parts.tokens.store(first.config.admin.token.clone().map(Arc::new));
         parts.roster.seat(first.entries(), &[]);
         parts.telemetry.metrics.changes.generation.store(first.number, Ordering::Relaxed);
+        let tables = Tables::new(first.number, drained);
         let watched = watch::Watched::new(&parts.file, &first.config);
         let control = Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(first),
-                changes: tokio::sync::Mutex::new(Changes { course: Course::default(), drained }),
+                changes: tokio::sync::Mutex::new(Changes { course: Course::default(), tables }),
                 closing: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 watched,
@@ -202,7 +205,7 @@ impl Control {
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
         roster.seat(next.entries(), &entries);
         telemetry.metrics.changes.generation.store(next.number, Ordering::Relaxed);
-        let former = std::mem::replace(&mut changes.drained, drained);
+        let former = changes.tables.replace(next.number, drained, &leaving);
         let (number, drain) = (next.number, next.config.shutdown.drain);
         let replaced = self.shared.current.swap(Arc::new(next)).number;
         proxy.install(table);

@@ -46,6 +46,8 @@ impl Hosted for Toy {
     fn does_well(&self) -> bool {
         true
     }
+
+    async fn stop(&self, _: StopReason, _: Duration) {}
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
