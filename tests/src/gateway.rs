@@ -5,7 +5,9 @@
 
 mod command;
 mod config;
+mod control;
 mod ended;
+mod kernel;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -22,6 +24,7 @@ pub use rustix::process::Signal;
 pub use self::command::{Output, tidegate};
 pub use self::config::{ConfigFile, PluginTable};
 pub use self::ended::{Ended, Log, Report};
+pub use self::kernel::Holdings;
 
 use crate::client::{Answer, Client, post};
 
@@ -56,16 +59,28 @@ impl TestGateway {
     /// If the process cannot be started.
     #[must_use]
     pub fn spawn(config: &ConfigFile) -> StartingGateway {
+        Self::spawn_as(config, |command| command)
+    }
+
+    /// Start a gateway by a command that is made from the plain one, with variables and descriptors of a supervisor for
+    /// example. It must become the gateway's process (`exec` in a shell), so that signals reach it.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    #[must_use]
+    pub fn spawn_as(config: &ConfigFile, make: impl FnOnce(Command) -> Command) -> StartingGateway {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, config.text()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let log = folder.path().join("log");
         let stderr = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let mut child = Command::new(binary())
-            .args(["run", "--config"])
-            .arg(&file)
-            .arg("--shutdown-report")
-            .arg(folder.path().join("report.json"))
+        let mut command = Command::new(binary());
+        command.args(["run", "--config"]).arg(&file).arg("--shutdown-report").arg(folder.path().join("report.json"));
+        // Whoever runs the tests may have a supervisor of its own.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"] {
+            command.env_remove(variable);
+        }
+        let mut child = make(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -342,11 +357,15 @@ impl Process {
         };
         let (status, ended) = waited.unwrap_or_else(|error| panic!("{error}"));
         let status = status.unwrap_or_else(|error| panic!("cannot be waited for: {error}"));
+        let log = self.log();
+        // A task that panics takes nothing down with it; it is a bug all the same.
+        let panicked = log.text().lines().find(|line| line.starts_with("thread ") && line.contains(" panicked at "));
+        assert!(panicked.is_none(), "the gateway panicked: {}", log.text());
         Ended {
             code: status.code(),
             took: ended.saturating_duration_since(began),
             report: Report::read(&self.folder.path().join("report.json")),
-            log: self.log(),
+            log,
             folder: std::mem::replace(&mut self.folder, no_folder()),
         }
     }

@@ -37,9 +37,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Token;
 use crate::control::Control;
-use crate::server::{BindError, bind};
+use crate::server::BindError;
 use crate::stop::Ongoing;
 use crate::stop::phase::{Phase, PhaseView};
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::Telemetry;
 
 /// How long a connection may be without a request, a half-sent one included.
@@ -79,13 +80,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Bind the address. Call it inside a tokio runtime.
+    /// Listen on the address, on one of `sockets` if it has it. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// The address cannot be bound.
-    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let socket = bind(address)?;
+    pub fn bind(address: SocketAddr, sockets: &mut InheritedSockets) -> Result<Self, BindError> {
+        // Nothing is done at its end that would trouble another holder.
+        let (socket, _holder) = sockets.listen(address)?;
         let address = socket.local_addr().map_err(|error| BindError { address, error })?;
         Ok(Self { socket, address })
     }

@@ -38,12 +38,12 @@ use crate::roster::Roster;
 use crate::server::{BindError, Serving};
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
+use crate::supervisor::Notifier;
 use crate::telemetry::Telemetry;
 
 use self::course::{Course, Leaving};
 pub use self::reload::Reloaded;
 pub use self::retire::Retirement;
-use self::retire::Tables;
 pub use self::switch::Switched;
 
 /// Changes what serves. Cheap to clone.
@@ -73,6 +73,8 @@ pub struct Parts {
     pub phase: PhaseView,
     /// What requests to the admin listener have to carry.
     pub tokens: Arc<ArcSwapOption<Token>>,
+    /// Who watches over the process.
+    pub supervisor: Notifier,
 }
 
 #[derive(Debug)]
@@ -96,7 +98,8 @@ struct Shared {
 #[derive(Debug)]
 struct Changes {
     course: Course,
-    tables: Tables,
+    /// The tables that somebody may still need: last the current one, before it those that exchanges still go on with.
+    tables: Vec<retire::Served>,
 }
 
 /// A change that did not come about.
@@ -149,10 +152,10 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, first: Generation, drained: Drained) -> Self {
         let started_with = Arc::clone(&first.config);
+        let tables = vec![retire::Served { generation: first.number, drained }];
         parts.tokens.store(first.config.admin.token.clone().map(Arc::new));
         parts.roster.seat(first.entries(), &[]);
         parts.telemetry.metrics.changes.generation.store(first.number, Ordering::Relaxed);
-        let tables = Tables::new(first.number, drained);
         let watched = watch::Watched::new(&parts.file, &first.config);
         let control = Self {
             shared: Arc::new(Shared {
@@ -205,12 +208,14 @@ impl Control {
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
         roster.seat(next.entries(), &entries);
         telemetry.metrics.changes.generation.store(next.number, Ordering::Relaxed);
-        let former = changes.tables.replace(next.number, drained, &leaving);
+        changes.tables.retain(|table| !table.drained.is_over());
+        let former = changes.tables.clone();
+        changes.tables.push(retire::Served { generation: next.number, drained });
         let (number, drain) = (next.number, next.config.shutdown.drain);
-        let replaced = self.shared.current.swap(Arc::new(next)).number;
+        self.shared.current.store(Arc::new(next));
         proxy.install(table);
         self.shared.generations.send_replace(number);
-        self.retire(replaced, former, leaving, drain)
+        self.retire(former, leaving, drain)
     }
 
     /// Generation `number`, with the configuration of the current one and other members.

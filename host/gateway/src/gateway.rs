@@ -20,6 +20,8 @@ use crate::stop::Ongoing;
 use crate::stop::ledger::{Ledger, Overdrawn};
 use crate::stop::log::StopLog;
 use crate::stop::phase::{Phase, PhaseOwner};
+use crate::supervisor::Notifier;
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::{AccessLogGuard, Telemetry};
 
 /// A gateway that serves. [`Gateway::stop`] ends it.
@@ -47,6 +49,8 @@ pub struct Start {
     pub runtime: Runtime,
     /// Who hears of their stops.
     pub stops: Arc<StopLog>,
+    /// Who watches over the process.
+    pub supervisor: Notifier,
     /// Those of the configuration, in its order.
     pub plugins: Vec<Loaded>,
 }
@@ -83,12 +87,12 @@ pub struct Addresses {
 }
 
 impl Gateway {
-    /// Bind every address and begin to serve.
+    /// Listen on every address, on `sockets` where they have it, and begin to serve.
     ///
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
-    pub fn start(start: Start) -> Result<Self, StartError> {
-        let Start { file, config, runtime, stops, plugins } = start;
+    pub fn start(start: Start, sockets: &mut InheritedSockets) -> Result<Self, StartError> {
+        let Start { file, config, runtime, stops, supervisor, plugins } = start;
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
@@ -97,8 +101,8 @@ impl Gateway {
         let first = Generation::first(config, ledger, plugins);
         let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
         let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&first.config.server, Arc::clone(&proxy), phase.view())?;
-        let admin = Admin::bind(first.config.admin.listen)?;
+        let server = Server::bind(&first.config.server, Arc::clone(&proxy), phase.view(), sockets)?;
+        let admin = Admin::bind(first.config.admin.listen, sockets)?;
         let addresses = Addresses { listen: server.addresses(), admin: admin.address() };
         let serving = Arc::new(server.start());
         let tokens = Arc::new(ArcSwapOption::empty());
@@ -113,6 +117,7 @@ impl Gateway {
                 serving: Arc::clone(&serving),
                 phase: phase.view(),
                 tokens: Arc::clone(&tokens),
+                supervisor,
             },
             first,
             drained,

@@ -16,4 +16,5 @@ pub mod roster;
 pub mod server;
 pub mod signals;
 pub mod stop;
+pub mod supervisor;
 pub mod telemetry;

@@ -31,6 +31,7 @@ use self::room::Room;
 use crate::config;
 use crate::proxy::Proxy;
 use crate::stop::phase::PhaseView;
+use crate::supervisor::sockets::InheritedSockets;
 
 /// For how long connections are still accepted, and idle ones kept, once draining has begun: a request or a connection
 /// that was on its way at that moment has arrived by then. Enough for a round trip on one continent; a load balancer
@@ -96,13 +97,18 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Bind every address. Call it inside a tokio runtime.
+    /// Listen on every address, on those of `sockets` that have one of them. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound; none stays bound then.
-    pub fn bind(config: &config::Server, proxy: Arc<Proxy>, phase: PhaseView) -> Result<Self, BindError> {
-        let listeners = config.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<_, _>>()?;
+    pub fn bind(
+        config: &config::Server,
+        proxy: Arc<Proxy>,
+        phase: PhaseView,
+        sockets: &mut InheritedSockets,
+    ) -> Result<Self, BindError> {
+        let listeners = config.listen.iter().map(|address| Bound::bind(*address, sockets)).collect::<Result<_, _>>()?;
         let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
         let shared = Shared {
             proxy,
@@ -131,8 +137,8 @@ impl Server {
 }
 
 impl Bound {
-    fn bind(configured: SocketAddr) -> Result<Self, BindError> {
-        Ok(Self { configured, listener: Listener::bind(configured)? })
+    fn bind(configured: SocketAddr, sockets: &mut InheritedSockets) -> Result<Self, BindError> {
+        Ok(Self { configured, listener: Listener::bind(configured, sockets)? })
     }
 
     fn start(self, shared: &Arc<Shared>) -> Open {
@@ -197,7 +203,8 @@ impl Serving {
         for address in &config.listen {
             match have.iter().position(|had| had == address) {
                 Some(place) => drop(have.swap_remove(place)),
-                None => new.push(Bound::bind(*address)?),
+                // What was handed over when the process was started has been taken then.
+                None => new.push(Bound::bind(*address, &mut InheritedSockets::default())?),
             }
         }
         Ok(Prepared { new })

@@ -1,7 +1,7 @@
 //! One instance of a plugin: a store, one call at a time, each under its budgets.
 //!
 //! A call ends in one of three ways. The guest returns. The epoch callback ends it, which is how a guest that computes is
-//! stopped. Or [`within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
+//! stopped. Or [`Within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
 //! sits in the run queue of a busy worker. After the last two, and after any trap, the store is dead.
 
 use std::fmt::Write as _;

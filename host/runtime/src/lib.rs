@@ -42,12 +42,12 @@ mod text;
 mod ticker;
 
 pub use contract::{Hook, Hooks};
-pub use error::{CallError, EndCause, LoadError, Unavailable};
+pub use error::{CallError, EndCause, LoadError, StartError, Unavailable};
 pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, UpstreamNames, Verdict};
 pub use inspect::{Import, Inspection};
 pub use limits::{Instances, Isolation, Limits, Recycle};
 pub use plugin::{Plugin, PluginSpec};
 pub use pool::Health;
-pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError, digest};
+pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, digest};
 pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats, Tally};
 pub use stop::{Phase, StopObserver, StopOutcome, StopReason, StopRecord};

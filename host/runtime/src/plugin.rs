@@ -359,7 +359,7 @@ impl Lease {
             None => match Box::pin(inner.instantiate(slot.number, times.deadline)).await {
                 Ok(instance) => (instance, inner.clock().now(), false),
                 Err(cause) => {
-                    self.retire(&cause);
+                    self.retire(C::HOOK, &cause);
                     return (exchange, Err(inner.error(C::HOOK, cause)));
                 }
             },
@@ -370,41 +370,41 @@ impl Lease {
         match &result {
             Err(cause) if cause.retires() => {
                 drop(instance);
-                self.retire(cause);
+                self.retire(C::HOOK, cause);
             }
             _ if warm && inner.spec.recycle.is_due(instance.served(), instance.memory()) => {
-                self.recycle(instance, ended)
+                self.recycle(instance, C::HOOK, ended)
             }
-            _ => self.release(warm.then_some(instance), ended),
+            _ => self.release(warm.then_some(instance), C::HOOK, ended),
         }
         inner.spec.tally.record(C::HOOK, outcome, cpu, ended.since(times.began));
         (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
     }
 
-    fn release(mut self, instance: Option<Box<Instance>>, now: Moment) {
+    fn release(mut self, instance: Option<Box<Instance>>, hook: Hook, now: Moment) {
         if let Some(mut slot) = self.slot.take() {
             slot.instance = instance;
-            if self.inner.pool.release(slot, now) {
+            if self.inner.pool.release(slot, hook, now) {
                 self.inner.start_wanted();
             }
         }
     }
 
     /// The instance has served its time. If it cannot go now, it serves on and goes after a later call.
-    fn recycle(mut self, instance: Box<Instance>, now: Moment) {
+    fn recycle(mut self, instance: Box<Instance>, hook: Hook, now: Moment) {
         match self.slot.take() {
-            Some(slot) if self.inner.pool.recycle(slot.number) => {
+            Some(slot) if self.inner.pool.recycle(slot.number, hook) => {
                 self.inner.stop_one(Slot { instance: Some(instance), ..slot }, StopReason::Recycle);
                 self.inner.start_wanted();
             }
             slot => {
                 self.slot = slot;
-                self.release(Some(instance), now);
+                self.release(Some(instance), hook, now);
             }
         }
     }
 
-    fn retire(&mut self, cause: &EndCause) {
+    fn retire(&mut self, hook: Hook, cause: &EndCause) {
         if let Some(slot) = self.slot.take() {
             tracing::debug!(
                 plugin = &*self.inner.template.name,
@@ -413,7 +413,7 @@ impl Lease {
                 "instance retired"
             );
             self.inner.spec.tally.retire();
-            let fault = !matches!(cause, EndCause::Abandoned);
+            let fault = (!matches!(cause, EndCause::Abandoned)).then_some(hook);
             self.inner.pool.retire(slot.number, cause.clone(), fault, self.inner.clock().now());
             self.inner.start_wanted();
         }
@@ -422,7 +422,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.retire(&EndCause::Abandoned);
+        // Nothing counts against the plugin, so no matter which hook it was.
+        self.retire(Hook::OnRequest, &EndCause::Abandoned);
     }
 }
 

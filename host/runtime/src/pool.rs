@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::contract::Hook;
 use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
 use crate::stats::InstanceCounts;
@@ -223,24 +224,24 @@ impl<T: Numbered> Pool<T> {
         let mut state = self.state();
         state.starting = state.starting.saturating_sub(1);
         match &state.closed {
-            None => state.fault(now),
+            None => state.fault(Hook::Configure, now),
             Some(closed) => drop(closed.send(Back::NotStarted)),
         }
     }
 
-    /// A call went well, and its instance is free again. Tells whether `wants_start` should be asked.
-    pub(crate) fn release(&self, instance: T, now: Moment) -> bool {
+    /// A call of `hook` went well, and its instance is free again. Tells whether `wants_start` should be asked.
+    pub(crate) fn release(&self, instance: T, hook: Hook, now: Moment) -> bool {
         let mut state = self.state();
-        state.success();
+        state.success(hook);
         state.hand_out(instance, now);
         state.live.len() + state.starting < state.size.min
     }
 
-    /// A call went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
+    /// A call of `hook` went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
     /// being stopped as there may be or because everything is, it is to be released. Ask `wants_start` after a yes.
-    pub(crate) fn recycle(&self, number: u64) -> bool {
+    pub(crate) fn recycle(&self, number: u64, hook: Hook) -> bool {
         let mut state = self.state();
-        state.success();
+        state.success(hook);
         state.take_out(number)
     }
 
@@ -288,12 +289,12 @@ impl<T: Numbered> Pool<T> {
         }
     }
 
-    /// An instance is gone; `fault` tells whether that counts against the plugin.
-    pub(crate) fn retire(&self, number: u64, cause: EndCause, fault: bool, now: Moment) {
+    /// An instance is gone; `fault` is the hook whose call counts against the plugin, if it does.
+    pub(crate) fn retire(&self, number: u64, cause: EndCause, fault: Option<Hook>, now: Moment) {
         let mut state = self.state();
         state.live.remove(&number);
-        if fault {
-            state.fault(now);
+        if let Some(hook) = fault {
+            state.fault(hook, now);
         }
         if let Some(closed) = &state.closed {
             // Nobody listens any more once the stop is over.
@@ -403,17 +404,17 @@ impl<T: Numbered> State<T> {
         self.stopping.iter().filter(|(_, ending)| **ending == Ending::Running).map(|(number, _)| *number)
     }
 
-    fn fault(&mut self, now: Moment) {
-        self.breaker.fault(now);
+    fn fault(&mut self, hook: Hook, now: Moment) {
+        self.breaker.fault(hook, now);
         self.tell_health();
         if self.breaker.is_open(now) {
             self.waiters.refuse(Unavailable::BreakerOpen);
         }
     }
 
-    fn success(&mut self) {
+    fn success(&mut self, hook: Hook) {
         // The way of every call that ends well: nothing to tell unless something was wrong.
-        if self.breaker.success() {
+        if self.breaker.success(hook) {
             self.tell_health();
         }
     }

@@ -14,7 +14,7 @@ use crate::check;
 use crate::contract::Hook;
 use crate::engine::{self, Allocator, Reservation, Space};
 use crate::environment::Environment;
-use crate::error::LoadError;
+use crate::error::{LoadError, StartError};
 use crate::host::LifecycleView;
 use crate::inspect::{self, Inspection};
 use crate::instance::Template;
@@ -40,17 +40,6 @@ pub struct RuntimeConfig {
     pub cache: Option<PathBuf>,
     /// Time and randomness.
     pub environment: Environment,
-}
-
-/// The engine could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// wasmtime refused the machine or the configuration.
-    #[error("the WebAssembly engine cannot start: {0}")]
-    Engine(String),
-    /// No thread for the ticker.
-    #[error("the epoch ticker cannot start: {0}")]
-    Ticker(#[source] std::io::Error),
 }
 
 /// The engines and what all plugins share. Cheap to clone; plugins keep alive what they need of it.
@@ -230,7 +219,7 @@ impl Runtime {
         self.shared.abandon.cancel();
     }
 
-    /// Advance the epoch of the newest engine by hand; only with [`Ticks::Manual`].
+    /// Advance the epoch of the newest engine by hand; only with [`crate::environment::Ticks::Manual`].
     pub fn tick(&self) {
         self.newest().engine().increment_epoch();
     }

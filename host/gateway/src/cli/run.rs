@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_runtime::Runtime;
+use tokio::time::Instant;
 
 use super::{Failure, RunArgs, print};
 use crate::config::{Config, HumanDuration};
@@ -14,11 +15,16 @@ use crate::plugins::{self, Loader, Progress};
 use crate::signals::{ReloadSignals, StopCause, StopSignals};
 use crate::stop::log::StopLog;
 use crate::stop::report::Report;
+use crate::supervisor::Notifier;
+use crate::supervisor::sockets::InheritedSockets;
 use crate::telemetry::log;
 
 /// Serve until a signal, then stop in order. The code to exit with is the report's.
 pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    // Before anything opens a file.
+    let sockets = InheritedSockets::from_environment()?;
     let config = Config::load(&args.config)?;
+    sockets.check(&config)?;
     if let Some(report) = &args.shutdown_report {
         check_folder(report)?;
     }
@@ -26,13 +32,15 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
-    let code = tokio.block_on(serve(args, config));
+    let code = tokio.block_on(serve(args, config, sockets));
     // Everything that had to end has ended, or has had its time.
     tokio.shutdown_background();
     code
 }
 
-async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
+async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) -> Result<u8, Failure> {
+    let supervisor = Notifier::from_environment();
+    let _pulse = supervisor.pulse();
     let deaf = |error| Failure::gateway(format!("cannot listen for signals: {error}"));
     let mut signals = StopSignals::listen().map_err(deaf)?;
     // Also before there is anything to reload: it must not end the process.
@@ -43,18 +51,23 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let loader = Loader { runtime: runtime.clone(), stops: Arc::clone(&stops), generation: 1 };
     let progress = |loaded: Progress<'_>| {
         tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
+        supervisor.status(&format!("starting: plugin {} is loaded", loaded.name));
     };
     let plugins = tokio::select! {
         plugins = plugins::load_all(&config, &loader, &[], progress) => plugins?,
         signal = signals.next() => {
             tracing::info!(%signal, "stopped before it was ready");
+            supervisor.stopping();
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
             let grace = config.shutdown.grace;
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
-    let gateway = Gateway::start(Start { file: args.config.clone(), config, runtime, stops, plugins })?;
-    print(&ready(gateway.addresses()))?;
+    let start = Start { file: args.config.clone(), config, runtime, stops, supervisor: supervisor.clone(), plugins };
+    let gateway = Gateway::start(start, &mut sockets)?;
+    let addresses = addresses(gateway.addresses());
+    print(&format!("tidegate is ready: {addresses}\n"))?;
+    supervisor.ready(&addresses);
 
     let cause = tokio::select! {
         biased;
@@ -63,7 +76,9 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
         // How each goes is in the log.
         never = reload_on(reloads, gateway.control()) => match never {},
     };
-    let report = gateway.stop(cause, &mut signals).await;
+    supervisor.stopping();
+    let over = Instant::now() + gateway.control().current().ledger.grace();
+    let report = supervisor.extending(over, gateway.stop(cause, &mut signals)).await;
     Ok(finish(&report, report_file))
 }
 
@@ -86,10 +101,10 @@ fn finish(report: &Report, file: Option<&Path>) -> u8 {
     report.exit_code
 }
 
-/// One line, for supervisors and scripts.
-fn ready(addresses: &Addresses) -> String {
+/// For the ready line, which scripts read, and for the supervisor.
+fn addresses(addresses: &Addresses) -> String {
     let listen: Vec<String> = addresses.listen.iter().map(ToString::to_string).collect();
-    format!("tidegate is ready: listening on {}, admin on {}\n", listen.join(", "), addresses.admin)
+    format!("listening on {}, admin on {}", listen.join(", "), addresses.admin)
 }
 
 /// A report that cannot be written is found now, not when it is needed.

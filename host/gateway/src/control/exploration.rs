@@ -18,10 +18,12 @@ use shuttle::rand::{Rng, thread_rng};
 use tidegate_runtime::{StopObserver, StopOutcome, StopReason, StopRecord};
 
 use super::course::Step;
+use super::retire::Served;
 use super::*;
 use crate::explore::explore;
 use crate::generation::{Hosted, Life, Standing};
 use crate::plugins::Loaded;
+use crate::roster::Entry;
 use crate::signals::{StopCause, StopSignal};
 use crate::stop::book::Book;
 use crate::stop::ledger::Ledger;
@@ -132,7 +134,7 @@ struct World {
 
 struct ToyChanges {
     course: Course<Toy>,
-    tables: Tables,
+    tables: Vec<Served>,
 }
 
 impl World {
@@ -157,7 +159,10 @@ impl World {
             phase: PhaseOwner::default(),
             table: ArcSwap::from_pointee(table),
             current: ArcSwap::from_pointee(first),
-            changes: tokio::sync::Mutex::new(ToyChanges { course: Course::default(), tables: Tables::new(1, drained) }),
+            changes: tokio::sync::Mutex::new(ToyChanges {
+                course: Course::default(),
+                tables: vec![Served { generation: 1, drained }],
+            }),
             closing: CancellationToken::new(),
             cut: CancellationToken::new(),
             lives: Mutex::new(lives),
@@ -186,14 +191,15 @@ impl World {
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
         self.roster.seat(next.entries(), &entries);
         point();
-        let former = changes.tables.replace(number, drained, &leaving);
+        changes.tables.retain(|table| !table.drained.is_over());
+        let former = changes.tables.clone();
+        changes.tables.push(Served { generation: number, drained });
         self.current.store(Arc::new(next));
         point();
         self.table.store(Arc::new(table));
         point();
-        let drain = drain(entries.into_iter().map(|entry| entry.plugin).collect());
         let (phase, roster) = (self.phase.view(), Arc::clone(&self.roster));
-        let retirement = spawn(async move { retire::end(former, phase, drain, leaving, &roster).await });
+        let retirement = spawn(async move { retire::end(former, leaving, &phase, &roster, overdue).await });
         lock(&self.retirements).push(retirement);
     }
 
@@ -341,13 +347,14 @@ fn table(members: &[Member<Toy>]) -> (ToyTable, Drained) {
 }
 
 /// The time that exchanges of a former generation have: not long, or longer than they need.
-async fn drain(leaving: Vec<Toy>) {
-    if thread_rng().gen_bool(0.5) {
-        return pending().await;
-    }
-    waits(thread_rng().gen_range(0..12)).await;
-    for toy in leaving {
-        toy.0.overdue.store(true, Ordering::SeqCst);
+fn overdue(entry: &Entry<Toy>) -> impl Future<Output = ()> + use<> {
+    let plugin = entry.plugin.clone();
+    async move {
+        if thread_rng().gen_bool(0.5) {
+            return pending().await;
+        }
+        waits(thread_rng().gen_range(0..12)).await;
+        plugin.0.overdue.store(true, Ordering::SeqCst);
     }
 }
 

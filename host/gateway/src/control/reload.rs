@@ -37,6 +37,7 @@ impl Control {
     pub async fn reload(&self, asked_by: &'static str) -> Result<Reloaded, ControlError> {
         let mut changes = self.turn().await?;
         tracing::info!(asked_by, "reload begins");
+        self.shared.parts.supervisor.reloading();
         let began = Instant::now();
         let reloading = self.reload_now(&mut changes);
         let result = match self.shared.closing.run_until_cancelled(reloading).await {
@@ -47,6 +48,7 @@ impl Control {
         match &result {
             Ok(reloaded) => {
                 counts.reloads_applied.fetch_add(1, Ordering::Relaxed);
+                self.shared.parts.supervisor.ready(&format!("generation {} serves", reloaded.generation));
                 let Reloaded { generation, kept, started, stopped, needs_restart, .. } = reloaded;
                 tracing::info!(generation, ?kept, ?started, ?stopped, took = ?began.elapsed(), "reload applied");
                 for key in needs_restart {
@@ -55,6 +57,9 @@ impl Control {
             }
             Err(error) => {
                 counts.reloads_refused.fetch_add(1, Ordering::Relaxed);
+                if !matches!(error, ControlError::Stopping) {
+                    self.shared.parts.supervisor.ready(&format!("reload refused: {error}"));
+                }
                 tracing::error!(%error, "reload refused; what served before goes on serving");
             }
         }

@@ -39,13 +39,13 @@ impl Control {
 
     /// Quarantine this life of a plugin, if it still serves.
     pub(super) async fn give_up(&self, life: &Life) {
-        match self.take_out(&life.name, Standing::Quarantined, |member| member.life() == *life).await {
-            Ok(Switched { changed: true, .. }) => tracing::warn!(
+        let taken_out = self.take_out(&life.name, Standing::Quarantined, |member| member.life() == *life).await;
+        if taken_out.is_ok_and(|switched| switched.changed) {
+            tracing::warn!(
                 plugin = %life.name,
                 hint = "find out why it fails; a new version or POST /v1/plugins/NAME/enable brings it back",
                 "plugin has been quarantined: it kept failing"
-            ),
-            Ok(_) | Err(_) => {}
+            );
         }
     }
 

@@ -91,15 +91,16 @@ impl Drained {
         (gone.clone().drop_guard(), Self(gone))
     }
 
-    /// Whether that has come about.
-    pub(crate) fn is_over(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
     /// Wait until the table has been replaced and the last exchange that began with it needs it no more: its response
     /// hooks have run. (Its body may still be on its way to the client.)
     pub async fn wait(&self) {
         self.0.cancelled().await;
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 

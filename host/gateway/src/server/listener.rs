@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection;
 use super::{LINGER, Shared};
 use crate::stop::phase::Phase;
+use crate::supervisor::sockets::{Holder, InheritedSockets};
 
 /// Connections that the kernel keeps while all are taken or the process is busy.
 const BACKLOG: i32 = 1024;
@@ -79,13 +80,14 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 pub(super) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    holder: Holder,
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let socket = bind(address)?;
+    pub(super) fn bind(address: SocketAddr, sockets: &mut InheritedSockets) -> Result<Self, BindError> {
+        let (socket, holder) = sockets.listen(address)?;
         let address = socket.local_addr().map_err(|error| BindError { address, error })?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, holder })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -102,6 +104,12 @@ impl Listener {
             () = phase.reached(Phase::Draining) => {}
             () = closing.cancelled() => {}
             () = self.accept_all(&shared, &closing) => return,
+        }
+        // The supervisor's socket stays open: what is in its queue, and what still comes, is for the process that is
+        // started next. A filter would stay with the socket, and keep everybody out for good.
+        if self.holder == Holder::Supervisor {
+            tracing::info!(address = %self.address, "listening socket left to the supervisor");
+            return;
         }
         if cut.run_until_cancelled(self.close(&shared, &closing)).await.is_none() {
             tracing::debug!(address = %self.address, "listener cut off while closing");

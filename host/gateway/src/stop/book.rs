@@ -157,9 +157,9 @@ impl<P: Hosted> Book<P> {
             stopped.extend(unheard);
         }
         let position = |name: &Arc<str>| self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
-        stopped.sort_by_key(|Stopped { record, generation }| (position(&record.plugin), *generation, record.instance));
-        let plugins: Vec<PluginReport> =
-            stopped.iter().map(|Stopped { record, generation }| PluginReport::new(record, *generation)).collect();
+        stopped
+            .sort_by_key(|Stopped { record, generation, .. }| (position(&record.plugin), *generation, record.instance));
+        let plugins: Vec<PluginReport> = stopped.iter().map(|stopped| PluginReport::new(stopped, self.began)).collect();
         let exit_code = exit_code(&pages.requests, &plugins, pages.second.map(StopSignal::number), self.exit_zero);
         Report {
             schema: SCHEMA,
@@ -194,7 +194,7 @@ impl Pages {
             overshoot: took.saturating_sub(budget),
             error: Some(if abandoned { "abandoned" } else { "its end was not heard of in time" }.to_owned()),
         };
-        Stopped { record, generation: expected.life.generation }
+        Stopped { record, generation: expected.life.generation, ended: Instant::now() }
     }
 }
 

@@ -254,7 +254,8 @@ async fn a_second_gateway_on_the_same_port_says_so() {
         tidegate::telemetry::Telemetry::start(&config.log, Default::default(), Default::default(), phase.view());
     let (table, _drained) = tidegate::proxy::Table::new(&config, &[], &telemetry, None);
     let proxy = tidegate::proxy::Proxy::new(table, telemetry, phase.view());
-    let error = tidegate::server::Server::bind(&config.server, proxy, phase.view()).unwrap_err();
+    let error =
+        tidegate::server::Server::bind(&config.server, proxy, phase.view(), &mut Default::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {}: address already in use", gateway.address));
     assert!(error.hint().is_some());
 }

@@ -16,6 +16,7 @@ use tidegate::server::{Server, Serving};
 use tidegate::stop::ledger::Ledger;
 use tidegate::stop::log::StopLog;
 use tidegate::stop::phase::{Phase, PhaseOwner};
+use tidegate::supervisor::sockets::InheritedSockets;
 use tidegate::telemetry::{AccessLogGuard, Telemetry};
 use tidegate_runtime::{Plugin, Runtime};
 
@@ -94,8 +95,9 @@ impl TestGateway {
         let first = Generation::first(config.clone(), ledger, loaded);
         let (table, drained) = Table::new(config, &first.seats(), &telemetry, None);
         let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
-        let server = Server::bind(&config.server, Arc::clone(&proxy), phase.view()).unwrap();
-        let admin = Admin::bind(config.admin.listen).unwrap();
+        let mut sockets = InheritedSockets::default();
+        let server = Server::bind(&config.server, Arc::clone(&proxy), phase.view(), &mut sockets).unwrap();
+        let admin = Admin::bind(config.admin.listen, &mut sockets).unwrap();
         let (address, admin_address) = (server.addresses()[0], admin.address());
         let serving = Arc::new(server.start());
         let tokens = Arc::default();
@@ -109,6 +111,7 @@ impl TestGateway {
             serving: Arc::clone(&serving),
             phase: phase.view(),
             tokens: Arc::clone(&tokens),
+            supervisor: Default::default(),
         };
         let state = AdminState {
             telemetry: Arc::clone(&telemetry),

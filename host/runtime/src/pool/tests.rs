@@ -47,9 +47,9 @@ async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
     let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!() };
     let Acquired::Queued(mut second) = pool.acquire(now()) else { panic!() };
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { instances: 1, waiting: 2 })));
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     let instance = first.wait().await.expect("handed over");
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     assert!(second.wait().await.is_ok());
 }
 
@@ -58,7 +58,7 @@ fn an_instance_on_its_way_to_a_waiter_that_gave_up_is_not_lost() {
     let pool = pool(1, 1, 2);
     let instance = ready(pool.acquire(now()));
     let Acquired::Queued(first) = pool.acquire(now()) else { panic!() };
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     drop(first);
     assert_eq!(pool.counts(), InstanceCounts { idle: 1, ..InstanceCounts::default() });
 }
@@ -89,7 +89,7 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     let pool = pool(size, size, 8);
     for _ in 0..size {
         let instance = ready(pool.acquire(now()));
-        pool.retire(instance, EndCause::Stack, true, now());
+        pool.retire(instance, EndCause::Stack, Some(Hook::OnRequest), now());
     }
     let refused = pool.acquire(now());
     assert!(matches!(refused, Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen))));
@@ -99,7 +99,7 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     pool.started(start.number, now());
     let later = at(1);
     let probe = ready(pool.acquire(later));
-    assert!(pool.release(probe, later), "it works again: the others are wanted");
+    assert!(pool.release(probe, Hook::OnRequest, later), "it works again: the others are wanted");
     assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), size - 1);
 }
 
@@ -111,8 +111,8 @@ fn closing_hands_over_every_instance_wherever_it_is() {
     let mut closed = pool.close().expect("first close");
     assert!(pool.close().is_none());
     assert_eq!(closed.idle.len(), 1);
-    pool.release(out, now());
-    pool.retire(dying, EndCause::Stack, true, now());
+    pool.release(out, Hook::OnRequest, now());
+    pool.retire(dying, EndCause::Stack, Some(Hook::OnRequest), now());
     assert!(matches!(closed.back.try_recv(), Ok(Back::Instance(number)) if number == out));
     assert!(matches!(closed.back.try_recv(), Ok(Back::Gone { number, .. }) if number == dying));
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
@@ -122,7 +122,7 @@ fn closing_hands_over_every_instance_wherever_it_is() {
 fn a_start_that_is_under_way_when_the_pool_is_closed_comes_to_nothing_and_is_heard_of() {
     let pool = pool(1, 1, 8);
     let old = ready(pool.acquire(now()));
-    pool.retire(old, EndCause::Stack, false, now());
+    pool.retire(old, EndCause::Stack, None, now());
     let start = pool.wants_start().expect("a replacement");
     let mut closed = pool.close().expect("first close");
     assert_eq!((closed.starting, closed.left.len()), (1, 0));
@@ -136,18 +136,18 @@ fn a_start_that_is_under_way_when_the_pool_is_closed_comes_to_nothing_and_is_hea
 fn a_recycled_instance_is_replaced_at_once_and_beside_it() {
     let pool = pool(1, 1, 8);
     let old = ready(pool.acquire(now()));
-    assert!(pool.recycle(old));
+    assert!(pool.recycle(old, Hook::OnRequest));
     let start = pool.wants_start().expect("a replacement");
     assert_eq!((start.number, start.delay), (1, Duration::ZERO));
     assert_eq!(pool.counts(), InstanceCounts { starting: 1, stopping: 1, ..InstanceCounts::default() });
     assert!(pool.started(start.number, now()).is_none());
     let new = ready(pool.acquire(now()));
     assert_eq!(pool.numbers(), [old, new]);
-    assert!(!pool.recycle(new), "the place of the one that is being stopped is taken");
+    assert!(!pool.recycle(new, Hook::OnRequest), "the place of the one that is being stopped is taken");
     assert!(pool.ended(old));
     assert_eq!((pool.numbers(), pool.counts().stopping), (vec![new], 0));
     pool.told(old);
-    assert!(pool.recycle(new));
+    assert!(pool.recycle(new, Hook::OnRequest));
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn a_recycled_instance_is_a_call_that_went_well() {
     let pool = pool(1, 1, 8);
     for _ in 0..breaker::TRIPS_AT - 1 {
         let instance = ready(pool.acquire(now()));
-        pool.retire(instance, EndCause::Stack, true, now());
+        pool.retire(instance, EndCause::Stack, Some(Hook::OnRequest), now());
         let start = pool.wants_start().expect("a replacement");
         pool.started(start.number, now());
     }
     let instance = ready(pool.acquire(now()));
-    assert!(pool.recycle(instance));
+    assert!(pool.recycle(instance, Hook::OnRequest));
     assert!(pool.wants_start().is_some_and(|start| start.delay.is_zero()), "the faults before it are forgotten");
 }
 
@@ -177,7 +177,7 @@ fn grown() -> Arc<Pool<u64>> {
     assert!(pool.wants_watch());
     assert!(!pool.wants_watch(), "one who watches is enough");
     drop(waiters);
-    pool.release(first, at(10));
+    pool.release(first, Hook::OnRequest, at(10));
     pool
 }
 
@@ -186,7 +186,7 @@ fn what_is_used_again_and_again_is_the_same_instance_and_the_others_go_when_they
     let pool = grown();
     for _ in 0..3 {
         assert_eq!(ready(pool.acquire(at(20))), 0);
-        pool.release(0, at(20));
+        pool.release(0, Hook::OnRequest, at(20));
     }
     assert!(matches!(pool.surplus(at(20), IDLE), Surplus::AskAt(moment) if moment == at(60)));
     assert!(matches!(pool.surplus(at(60), IDLE), Surplus::Stop(1)));
@@ -211,7 +211,7 @@ fn closing_counts_those_that_are_being_stopped_and_each_is_told_of_once() {
     let [hanging, ended, idle] = [2, 1, 0];
     for number in [hanging, ended] {
         assert_eq!(ready(pool.acquire(now())), number);
-        assert!(pool.recycle(number));
+        assert!(pool.recycle(number, Hook::OnRequest));
     }
     assert!(pool.ended(ended), "it is gone, but has not been told of");
     let mut closed = pool.close().expect("first close");
@@ -293,17 +293,17 @@ impl Model {
             },
             Event::Release(which) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    pool.release(instance, self.now());
+                    pool.release(instance, Hook::OnRequest, self.now());
                 }
             }
             Event::Retire(which, fault) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    pool.retire(instance, EndCause::Stack, fault, self.now());
+                    pool.retire(instance, EndCause::Stack, fault.then_some(Hook::OnRequest), self.now());
                 }
             }
             Event::Recycle(which) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    let to = if pool.recycle(instance) { &mut self.stopping } else { &mut self.out };
+                    let to = if pool.recycle(instance, Hook::OnRequest) { &mut self.stopping } else { &mut self.out };
                     to.push(instance);
                 }
             }
@@ -399,8 +399,8 @@ proptest! {
         prop_assert!(matches!(pool.surplus(model.now(), Duration::ZERO), Surplus::None));
         let Model { out, stopping, ended, .. } = model;
         for instance in out {
-            prop_assert!(!pool.recycle(instance), "it is stopped with the others");
-            pool.release(instance, now());
+            prop_assert!(!pool.recycle(instance, Hook::OnRequest), "it is stopped with the others");
+            pool.release(instance, Hook::OnRequest, now());
         }
         let mut stopping = [stopping, closed.idle].concat();
         let mut stopped = Vec::new();
