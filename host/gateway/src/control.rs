@@ -12,6 +12,8 @@
 //! | `watch` | who watches the files |
 
 mod course;
+#[cfg(test)]
+mod exploration;
 mod health;
 mod reload;
 mod retire;

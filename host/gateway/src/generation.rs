@@ -2,6 +2,7 @@
 //! ever changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_runtime::{Health, Plugin, StopReason, Unavailable};
 
@@ -22,6 +23,10 @@ pub trait Hosted: Clone {
     fn instances(&self) -> Vec<u64>;
     /// Whether its calls end well.
     fn does_well(&self) -> bool;
+    /// Stop every instance, within the plugin's limit and no more than `budget`. A second stop joins the first.
+    fn stop(&self, reason: StopReason, budget: Duration) -> impl Future<Output = ()> + Send;
+    /// Stop the version before it, and take over its calls and its state.
+    fn take_over(&self, old: &Self) -> impl Future<Output = ()> + Send;
 }
 
 impl Hosted for Plugin {
@@ -39,6 +44,14 @@ impl Hosted for Plugin {
 
     fn does_well(&self) -> bool {
         *self.health().borrow() == Health::Good
+    }
+
+    async fn stop(&self, reason: StopReason, budget: Duration) {
+        self.stop(reason, budget).await;
+    }
+
+    async fn take_over(&self, old: &Self) {
+        self.take_over(old, old.limits().shutdown).await;
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Ongoing(OnceLock<Arc<Book>>);
 
 impl Ongoing {
     /// It begins. There is one per process.
-    pub(super) fn begin(&self, book: Book) -> Arc<Book> {
+    pub(crate) fn begin(&self, book: Book) -> Arc<Book> {
         Arc::clone(self.0.get_or_init(|| Arc::new(book)))
     }
 
@@ -33,7 +33,7 @@ impl Ongoing {
 
 /// The book of one shutdown.
 #[derive(Debug)]
-pub(super) struct Book<P = Plugin> {
+pub(crate) struct Book<P = Plugin> {
     began: Instant,
     cause: StopCause,
     grace: Duration,
@@ -78,7 +78,7 @@ impl Expected {
 }
 
 impl<P: Hosted> Book<P> {
-    pub(super) fn new(
+    pub(crate) fn new(
         cause: StopCause,
         generation: &Generation<P>,
         in_flight: usize,
@@ -104,19 +104,19 @@ impl<P: Hosted> Book<P> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self, phase: Phase, share: Duration) {
+    pub(crate) fn enter(&self, phase: Phase, share: Duration) {
         let started = self.began.elapsed();
         self.pages().phases.push(PhaseEntry { phase, started, share, took: None });
     }
 
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let elapsed = self.began.elapsed();
         if let Some(entry) = self.pages().phases.last_mut() {
             entry.took = Some(elapsed.saturating_sub(entry.started));
         }
     }
 
-    pub(super) fn drained(&self, completed: u64, cut: u64) {
+    pub(crate) fn drained(&self, completed: u64, cut: u64) {
         let mut pages = self.pages();
         pages.requests.completed = completed;
         pages.requests.cut = cut;
@@ -124,7 +124,7 @@ impl<P: Hosted> Book<P> {
 
     /// Note which instances have to be accounted for: those that live when they are told to stop, or when a second
     /// signal ends them without being told.
-    pub(super) fn take_stock(&self) {
+    pub(crate) fn take_stock(&self) {
         let now = instances(&self.roster);
         let mut pages = self.pages();
         if pages.second.is_none() && pages.phases.iter().all(|entry| entry.phase < Phase::Stopping) {
@@ -132,12 +132,12 @@ impl<P: Hosted> Book<P> {
         }
     }
 
-    pub(super) fn cut_short(&self, signal: StopSignal) {
+    pub(crate) fn cut_short(&self, signal: StopSignal) {
         self.take_stock();
         self.pages().second = Some(signal);
     }
 
-    pub(super) fn close(&self) -> Report {
+    pub(crate) fn close(&self) -> Report {
         self.report(true)
     }
 

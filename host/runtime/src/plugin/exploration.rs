@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex};
 
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
-use tokio::sync::Notify;
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
@@ -48,12 +48,31 @@ static ENGINE: LazyLock<(Arc<Space>, Component)> = LazyLock::new(|| {
     (space, component)
 });
 
-/// A clock that stands still unless it is set.
-struct ToyClock(watch::Sender<Moment>);
+/// A clock that stands still unless it is set. Nobody is woken before it is time.
+#[derive(Default)]
+struct ToyClock(Mutex<Face>);
+
+#[derive(Default)]
+struct Face {
+    nanos: u64,
+    sleepers: Vec<(Moment, oneshot::Sender<()>)>,
+}
+
+impl ToyClock {
+    fn set(&self, now: Moment) {
+        let mut face = self.0.lock().expect("sound");
+        face.nanos = face.nanos.max(now.as_nanos());
+        let (due, later) = std::mem::take(&mut face.sleepers).into_iter().partition(|(until, _)| *until <= now);
+        face.sleepers = later;
+        for (_, sleeper) in due {
+            let _ = sleeper.send(());
+        }
+    }
+}
 
 impl Clock for ToyClock {
     fn now(&self) -> Moment {
-        *self.0.borrow()
+        Moment::from_nanos(self.0.lock().expect("sound").nanos)
     }
 
     fn thread_cpu(&self) -> Duration {
@@ -65,9 +84,17 @@ impl Clock for ToyClock {
     }
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
-        let mut now = self.0.subscribe();
+        let mut face = self.0.lock().expect("sound");
+        if moment.as_nanos() <= face.nanos {
+            return Box::pin(async {});
+        }
+        let (sleeper, woken) = oneshot::channel();
+        face.sleepers.push((moment, sleeper));
         Box::pin(async move {
-            let _ = now.wait_for(|now| *now >= moment).await;
+            // It goes only with the clock: then there is no time any more.
+            if woken.await.is_err() {
+                pending().await
+            }
         })
     }
 }
@@ -137,8 +164,8 @@ struct World {
     expected: Mutex<BTreeSet<u64>>,
     /// Instances that may have died in a call, of which nobody tells before the stop.
     doomed: Mutex<BTreeSet<u64>>,
-    /// A stop is about to begin.
-    begun: Notify,
+    /// Has a permit for each stop that is about to begin.
+    begun: Semaphore,
     /// Time runs on so fast that the stop is over before everything has come to its end.
     hasty: AtomicBool,
 }
@@ -150,7 +177,7 @@ impl World {
     /// A plugin with one or two instances, perhaps recycled after each call.
     async fn new() -> Arc<Self> {
         let (space, component) = &*ENGINE;
-        let clock = Arc::new(ToyClock(watch::Sender::new(Moment::from_nanos(0))));
+        let clock = Arc::<ToyClock>::default();
         let (abandon, heard) = (CancellationToken::new(), Arc::<Mutex<Vec<StopRecord>>>::default());
         let mut linker = Linker::new(space.engine());
         linker.root().func_wrap_async("pause", |_, ()| Box::new(Work::any().run())).expect("a new name");
@@ -193,7 +220,7 @@ impl World {
         let plugin =
             Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it has no configure");
         let (expected, doomed) = (Mutex::default(), Mutex::default());
-        let (begun, hasty) = (Notify::new(), AtomicBool::new(false));
+        let (begun, hasty) = (Semaphore::new(0), AtomicBool::new(false));
         Arc::new(Self { plugin, clock, abandon, heard, expected, doomed, begun, hasty })
     }
 
@@ -203,7 +230,7 @@ impl World {
         let inner = &self.plugin.inner;
         let began = inner.clock().now();
         let deadline = began + inner.template.limits.wall;
-        let call = async {
+        let mut call = std::pin::pin!(async {
             let Ok((slot, ready)) = inner.acquire(began, deadline).await else { return };
             if work.end == End::Dead {
                 self.doomed.lock().expect("sound").insert(slot.number);
@@ -212,11 +239,14 @@ impl World {
             let times = Times { began, ready, deadline };
             let call = Box::pin(lease.serve(Exchange::none(), work, times));
             let _however = Finish { tasks: &inner.tasks, call: Some(call) }.await;
-        };
+        });
         tokio::select! {
             biased;
-            () = call => {}
-            () = waits(patience) => {}
+            () = &mut call => {}
+            () = waits(patience) => {
+                // Whatever it waited for may come just now.
+                sync::point();
+            }
         }
     }
 
@@ -224,7 +254,7 @@ impl World {
     async fn stop(&self, reason: StopReason, budget: Duration) {
         let before = self.plugin.instances();
         self.expected.lock().expect("sound").extend(before);
-        self.begun.notify_one();
+        self.begun.add_permits(1);
         self.plugin.stop(reason, budget).await;
         if !self.hasty.load(Ordering::Relaxed) {
             self.check();
@@ -256,14 +286,15 @@ impl World {
     async fn time(&self, then: Duration) {
         if thread_rng().gen_bool(0.5) {
             // Whatever is beyond the least is due to go.
-            self.clock.0.send_replace(self.clock.now() + IDLE);
+            self.clock.set(self.clock.now() + IDLE);
         }
-        self.begun.notified().await;
+        let begun = self.begun.acquire_many(thread_rng().gen_range(1..=2)).await;
+        drop(begun.expect("nobody closes it"));
         let halt = &self.plugin.inner.template.halt;
         while halt.at() == Moment::NEVER {
             yield_now().await;
         }
-        self.clock.0.send_replace(halt.at() + then);
+        self.clock.set(halt.at() + then);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -51,6 +52,10 @@ impl Hosted for Toy {
     fn does_well(&self) -> bool {
         self.0.well.load(Ordering::Relaxed)
     }
+
+    async fn stop(&self, _: StopReason, _: Duration) {}
+
+    async fn take_over(&self, _: &Self) {}
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];

@@ -46,6 +46,10 @@ impl Hosted for Toy {
     fn does_well(&self) -> bool {
         true
     }
+
+    async fn stop(&self, _: StopReason, _: Duration) {}
+
+    async fn take_over(&self, _: &Self) {}
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
