@@ -5,6 +5,7 @@
 //! ([`super::retire::end`]), the log of stops and the book. What stands in for something else: plugins, which have no
 //! guests, and a table, which has no routes. The steps of [`World::swap`], [`World::turn`], [`World::close`] and
 //! [`World::stop`] are those of `Control::swap`, `Control::turn`, `Control::close` and the stop protocol, in their order.
+#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

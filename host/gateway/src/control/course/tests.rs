@@ -1,5 +1,6 @@
 //! The course against a model of the world around it: whatever changes in whatever order, every life of a plugin that
 //! begins either serves or is stopped, once.
+#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
