@@ -5,7 +5,6 @@
 //! ([`super::retire::end`]), the log of stops and the book. What stands in for something else: plugins, which have no
 //! guests, and a table, which has no routes. The steps of [`World::swap`], [`World::turn`], [`World::close`] and
 //! [`World::stop`] are those of `Control::swap`, `Control::turn`, `Control::close` and the stop protocol, in their order.
-#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -301,7 +300,8 @@ impl World {
         assert!(alive.is_subset(&unique), "missing in the report: {alive:?}, {rows:?}");
         assert!(report.plugins.iter().all(|row| row.error.is_none()), "all have been heard of: {:?}", report.plugins);
         assert_eq!(report.exit_code, if second { 143 } else { 0 });
-        for retirement in std::mem::take(&mut *lock(&self.retirements)) {
+        let retirements = std::mem::take(&mut *lock(&self.retirements));
+        for retirement in retirements {
             retirement.await.expect("nobody cancels it");
         }
         assert!(self.roster.leaving().is_empty());
