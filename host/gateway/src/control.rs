@@ -195,6 +195,16 @@ impl Control {
         drop(self.shared.changes.lock().await);
     }
 
+    /// Carry a change through even if whoever asked for it goes away: a client that hangs up must not leave it to chance
+    /// whether it happened.
+    pub async fn carry_through<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
+        match self.shared.tasks.spawn(change).await {
+            Ok(done) => done,
+            // A panic is a bug of ours, and goes on here; nobody cancels a change.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Wait for the turn to change something.
     async fn turn(&self) -> Result<MutexGuard<'_, Changes>, ControlError> {
         let turn = self.shared.closing.run_until_cancelled(self.shared.changes.lock()).await;

@@ -43,9 +43,9 @@ struct ReloadAnswer {
 }
 
 pub(super) async fn reload(State(state): State<AdminState>, asked: Asked) -> Result<Response, Problem> {
-    let options = options(asked)?;
+    let (options, control) = (options(asked)?, state.control.clone());
     let Reloaded { generation, kept, started, stopped, needs_restart, retirement } =
-        state.control.reload("admin").await?;
+        state.control.carry_through(async move { control.reload("admin").await }).await?;
     if options.wait {
         retirement.complete().await;
     }
@@ -77,15 +77,17 @@ pub(super) async fn switch(
 ) -> Result<Response, Problem> {
     let Path((name, deed)) = path?;
     let options = options(asked)?;
-    let Switched { standing, generation, changed, retirement } = match deed.as_str() {
-        "disable" => state.control.disable(&name).await?,
-        "enable" => state.control.enable(&name).await?,
-        "quarantine" => state.control.quarantine(&name).await?,
+    let (control, plugin) = (state.control.clone(), name.clone());
+    let switched = match deed.as_str() {
+        "disable" => state.control.carry_through(async move { control.disable(&plugin).await }).await,
+        "enable" => state.control.carry_through(async move { control.enable(&plugin).await }).await,
+        "quarantine" => state.control.carry_through(async move { control.quarantine(&plugin).await }).await,
         _ => {
             let problem = Problem::new(StatusCode::NOT_FOUND, "The admin API has no such path.");
             return Err(problem.hint("a plugin can be told to disable, enable or quarantine"));
         }
     };
+    let Switched { standing, generation, changed, retirement } = switched?;
     if options.wait {
         retirement.complete().await;
     }

@@ -55,11 +55,10 @@ impl Control {
                     tracing::warn!(key, "this change takes effect at the next restart: it cannot be reloaded");
                 }
             }
+            Err(ControlError::Stopping) => tracing::info!("reload given up: the gateway is stopping"),
             Err(error) => {
                 counts.reloads_refused.fetch_add(1, Ordering::Relaxed);
-                if !matches!(error, ControlError::Stopping) {
-                    self.shared.parts.supervisor.ready(&format!("reload refused: {error}"));
-                }
+                self.shared.parts.supervisor.ready(&format!("reload refused: {error}"));
                 tracing::error!(%error, "reload refused; what served before goes on serving");
             }
         }
