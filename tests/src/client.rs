@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::origin::MAX_FIELDS;
 
 pub use self::raw::{RawClient, RawReply};
-pub use self::steady::{LINGER, Moment, Tally, steady_load};
+pub use self::steady::{Crowd, LINGER, Moment, Tally, steady_load};
 
 /// No answer takes longer, on however busy a machine.
 const HANGS: Duration = Duration::from_secs(60);

@@ -5,7 +5,9 @@
 
 mod command;
 mod config;
+mod control;
 mod ended;
+mod kernel;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -22,6 +24,7 @@ pub use rustix::process::Signal;
 pub use self::command::{Output, tidegate};
 pub use self::config::{ConfigFile, PluginTable};
 pub use self::ended::{Ended, Log, Report};
+pub use self::kernel::Holdings;
 
 use crate::client::{Answer, Client, post};
 
@@ -354,11 +357,15 @@ impl Process {
         };
         let (status, ended) = waited.unwrap_or_else(|error| panic!("{error}"));
         let status = status.unwrap_or_else(|error| panic!("cannot be waited for: {error}"));
+        let log = self.log();
+        // A task that panics takes nothing down with it; it is a bug all the same.
+        let panicked = log.text().lines().find(|line| line.starts_with("thread ") && line.contains(" panicked at "));
+        assert!(panicked.is_none(), "the gateway panicked: {}", log.text());
         Ended {
             code: status.code(),
             took: ended.saturating_duration_since(began),
             report: Report::read(&self.folder.path().join("report.json")),
-            log: self.log(),
+            log,
             folder: std::mem::replace(&mut self.folder, no_folder()),
         }
     }

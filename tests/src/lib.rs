@@ -6,5 +6,6 @@ pub mod clock;
 pub mod components;
 pub mod gateway;
 pub mod load;
+pub mod measure;
 pub mod origin;
 pub mod plugins;

@@ -28,7 +28,7 @@ enum Suite {
 
 /// What is built in release, always together: for other packages, cargo would choose other features for shared
 /// dependencies, and compile wasmtime again.
-const PACKAGES: [&str; 4] = ["--package", "tidegate", "--package", "tidegate-tests"];
+pub(crate) const PACKAGES: [&str; 4] = ["--package", "tidegate", "--package", "tidegate-tests"];
 
 pub(crate) fn bench(args: &Args) -> Result<()> {
     plugins::build_default()?;

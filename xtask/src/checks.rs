@@ -1,6 +1,6 @@
 //! `test`, `demo` and `ci`.
 
-use crate::{plugins, step};
+use crate::{campaign, plugins, step};
 use anyhow::Result;
 use std::process::Command;
 
@@ -64,6 +64,7 @@ pub(crate) fn ci(skip_test: bool) -> Result<()> {
         "documentation",
         step::cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
+    campaign::short_stop()?;
     demo(&[])
 }
 

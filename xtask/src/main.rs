@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a program that shows its progress on the terminal")]
 
 mod bench;
+mod campaign;
 mod checks;
 mod plugins;
 mod step;
@@ -42,7 +43,9 @@ enum Command {
     },
     /// Build the plugins and the release binary, and print what calls, plugins, stops and instances cost
     Bench(bench::Args),
-    /// Everything that a change has to pass: tests, formatting, lints, documentation, the demo
+    /// Long proofs against real processes under load
+    Campaign(campaign::Args),
+    /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaign, the demo
     Ci {
         /// Leave the tests out, if they have just been run
         #[arg(long)]
@@ -56,6 +59,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test { args } => checks::test(&args),
         Command::Demo { args } => checks::demo(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Campaign(args) => campaign::run(&args),
         Command::Ci { skip_test } => checks::ci(skip_test),
     }
 }

@@ -4,25 +4,26 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `course` | who comes, who goes and why: what random histories are run against |
 //! | `reload` | from the file to the next generation |
 //! | `switch` | plugins that are switched off and on again, and rolled back |
 //! | `retire` | the end of what has been replaced |
 //! | `health` | who watches that new versions of plugins do well |
 //! | `watch` | who watches the files |
 
+mod course;
 mod health;
 mod reload;
 mod retire;
 mod switch;
 mod watch;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tidegate_runtime::{CallError, Plugin, Runtime};
+use tidegate_runtime::{CallError, Runtime};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +39,7 @@ use crate::stop::phase::PhaseView;
 use crate::supervisor::Notifier;
 use crate::telemetry::Telemetry;
 
+use self::course::{Course, Leaving};
 pub use self::reload::Reloaded;
 pub use self::retire::Retirement;
 pub use self::switch::Switched;
@@ -93,19 +95,9 @@ struct Shared {
 /// What only a change may touch.
 #[derive(Debug)]
 struct Changes {
-    /// The last number that was given to a generation, also to one that did not come about.
-    last: u64,
-    /// Tells when nobody needs the current table any more.
-    drained: Drained,
-    /// What a plugin can be rolled back to, by name.
-    fallbacks: HashMap<Arc<str>, Fallback>,
-}
-
-/// The last version of a plugin that did well. It has been stopped, or is about to be; its component is still there.
-#[derive(Debug)]
-struct Fallback {
-    plugin: Plugin,
-    loaded_with: config::Plugin,
+    course: Course,
+    /// The tables that somebody may still need: last the current one, before it those that exchanges still go on with.
+    tables: Vec<retire::Served>,
 }
 
 /// A change that did not come about.
@@ -158,6 +150,7 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, first: Generation, drained: Drained) -> Self {
         let started_with = Arc::clone(&first.config);
+        let tables = vec![retire::Served { generation: first.number, drained }];
         parts.tokens.store(first.config.admin.token.clone().map(Arc::new));
         parts.roster.seat(first.entries(), &[]);
         parts.telemetry.metrics.changes.generation.store(first.number, Ordering::Relaxed);
@@ -165,7 +158,7 @@ impl Control {
         let control = Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(first),
-                changes: tokio::sync::Mutex::new(Changes { last: 1, drained, fallbacks: HashMap::new() }),
+                changes: tokio::sync::Mutex::new(Changes { course: Course::default(), tables }),
                 closing: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 watched,
@@ -207,25 +200,26 @@ impl Control {
     }
 
     /// Put another generation in the place of the current one. From here on nothing can fail, and nothing waits.
-    fn swap(&self, changes: &mut Changes, next: Generation, leaving: Vec<retire::Leaving>) -> Retirement {
+    fn swap(&self, changes: &mut Changes, next: Generation, leaving: Vec<Leaving>) -> Retirement {
         let Parts { proxy, telemetry, roster, .. } = &self.shared.parts;
         let (table, drained) = Table::new(&next.config, &next.seats(), telemetry, Some(&proxy.table()));
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
         roster.seat(next.entries(), &entries);
         telemetry.metrics.changes.generation.store(next.number, Ordering::Relaxed);
-        let former = std::mem::replace(&mut changes.drained, drained);
-        let drain = next.config.shutdown.drain;
-        let number = self.shared.current.swap(Arc::new(next)).number;
+        changes.tables.retain(|table| !table.drained.is_over());
+        let former = changes.tables.clone();
+        changes.tables.push(retire::Served { generation: next.number, drained });
+        let (number, drain) = (next.number, next.config.shutdown.drain);
+        self.shared.current.store(Arc::new(next));
         proxy.install(table);
-        self.shared.generations.send_replace(changes.last);
-        self.retire(number, former, leaving, drain)
+        self.shared.generations.send_replace(number);
+        self.retire(former, leaving, drain)
     }
 
-    /// The next generation, with the configuration of the current one and other members.
-    fn successor(&self, changes: &mut Changes, members: Vec<Member>) -> Generation {
+    /// Generation `number`, with the configuration of the current one and other members.
+    fn successor(&self, number: u64, members: Vec<Member>) -> Generation {
         let current = self.current();
-        changes.last += 1;
-        Generation { number: changes.last, config: Arc::clone(&current.config), ledger: current.ledger, members }
+        Generation { number, config: Arc::clone(&current.config), ledger: current.ledger, members }
     }
 
     /// The plugin of this name.

@@ -119,9 +119,9 @@ pub struct Before {
 
 /// A plugin of a configuration, ready to serve.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct Loaded<P = Plugin> {
     /// The plugin.
-    pub plugin: Plugin,
+    pub plugin: P,
     /// Whether it was there before, unchanged, with its instances.
     pub kept: bool,
 }

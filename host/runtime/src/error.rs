@@ -100,6 +100,17 @@ impl LoadError {
     }
 }
 
+/// The engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// wasmtime refused the machine or the configuration.
+    #[error("the WebAssembly engine cannot start: {0}")]
+    Engine(String),
+    /// No thread for the ticker.
+    #[error("the epoch ticker cannot start: {0}")]
+    Ticker(#[source] std::io::Error),
+}
+
 /// A call that did not return ok.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("plugin `{plugin}`, {hook}: {cause}")]

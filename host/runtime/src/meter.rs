@@ -16,6 +16,7 @@ use wasmtime::UpdateDeadline;
 
 use crate::environment::{Clock, Moment};
 use crate::stats::{Late, Tally};
+use crate::sync;
 
 /// Why the epoch callback, or a host call that came too late, ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,7 @@ impl Halt {
 
     /// Every call has to be over at this moment, if not earlier already.
     pub(crate) fn no_later_than(&self, at: Moment) {
+        sync::point();
         if at.as_nanos() < self.at.fetch_min(at.as_nanos(), Ordering::Relaxed) {
             self.moved.notify_one();
         }

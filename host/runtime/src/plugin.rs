@@ -4,6 +4,8 @@
 //! instance back or retires it. If the caller goes away in the middle, the call goes on in a task of its own
 //! until its budget is up: a client that hangs up must not cost a plugin the instance that holds its batch.
 
+#[cfg(test)]
+mod exploration;
 mod hand_over;
 mod stopping;
 mod upkeep;
@@ -17,7 +19,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::contract::{Hook, Hooks};
 use crate::environment::{Clock, Moment};
@@ -31,6 +32,7 @@ use crate::meter::Halt;
 use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
 use crate::stop::{StopObserver, StopReason};
+use crate::sync::{self, Tasks};
 
 pub use hand_over::HandOver;
 use hand_over::Succession;
@@ -79,7 +81,7 @@ struct Inner {
     /// Cancelled when every instance has been stopped.
     stopped: CancellationToken,
     /// Replacements, stops, and calls whose caller went away.
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Drop for Inner {
@@ -106,7 +108,7 @@ impl Plugin {
         template: Template,
         digest: Arc<str>,
         spec: PluginSpec,
-        tasks: TaskTracker,
+        tasks: Tasks,
     ) -> Result<Self, CallError> {
         let hooks = template.exports.hooks();
         spec.tally.exports(hooks);
@@ -467,7 +469,7 @@ impl Drop for Lease {
 
 /// A call that is finished by a task of its own if its caller goes away.
 struct Finish<'a, F: Future<Output: Send + 'static> + Send + 'static> {
-    tasks: &'a TaskTracker,
+    tasks: &'a Tasks,
     call: Option<Pin<Box<F>>>,
 }
 
@@ -485,7 +487,7 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Future for Finish<'_, F
 impl<F: Future<Output: Send + 'static> + Send + 'static> Drop for Finish<'_, F> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take()
-            && tokio::runtime::Handle::try_current().is_ok()
+            && sync::can_spawn()
         {
             self.tasks.spawn(call);
         }

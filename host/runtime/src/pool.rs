@@ -13,7 +13,7 @@ mod breaker;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use crate::contract::Hook;
 use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
 use crate::stats::InstanceCounts;
+use crate::sync::Mutex;
 use breaker::Breaker;
 use queue::Waiters;
 

@@ -6,14 +6,12 @@
 
 mod calls;
 mod gateway;
-mod machine;
 mod memory;
-mod series;
 mod stops;
-mod table;
 mod throughput;
 
 use anyhow::{Result, anyhow, bail};
+use tidegate_tests::measure::{machine, series, table};
 
 /// How long to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

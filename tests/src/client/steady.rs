@@ -37,6 +37,12 @@ impl Moment {
         let _ = self.0.set(Instant::now());
     }
 
+    /// Whether it has come.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Until when a gateway owes an answer to what is sent on a connection that has been idle since this moment.
     /// `None` is for ever: there was no signal.
     fn bound(&self, idle_since: Instant) -> Option<Instant> {
@@ -56,15 +62,17 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: Self) {
+    /// Those of another crowd, too.
+    pub fn add(&mut self, other: Self) {
         self.answered += other.answered;
         self.elsewhere += other.elsewhere;
         self.lost.extend(other.lost);
     }
 }
 
-/// Ask without a pause until the gateway accepts no more connections: four clients of HTTP/1.1 that keep their
-/// connections, four that make a new one for each request, and two of HTTP/2 with several streams at a time.
+/// Clients that ask without a pause: four of HTTP/1.1 that keep their connections, four that make a new one for each
+/// request, and two of HTTP/2 with several streams at a time. They go on until the gateway accepts no more connections
+/// after the signal, or until it is over.
 ///
 /// **A request is lost** if it was owed an answer and got none, or not the whole of one, or one that is not 200.
 ///
@@ -80,21 +88,68 @@ impl Tally {
 /// connection have the same bound as above, since GOAWAY cannot come before the client's preface.
 ///
 /// Being refused, or not accepted, is no loss once the signal has come.
+#[derive(Clone, Debug)]
+pub struct Crowd {
+    address: SocketAddr,
+    paths: Arc<[String]>,
+    pause: Duration,
+    /// When the gateway is told to stop.
+    pub signal: Moment,
+    /// When the crowd asks nothing more, and goes.
+    pub over: Moment,
+}
+
+impl Crowd {
+    /// Ask this gateway, for whatever.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        let (signal, over) = (Moment::default(), Moment::default());
+        Self { address, paths: ["/".to_owned()].into(), pause: Duration::from_millis(4), signal, over }
+    }
+
+    /// What each request asks for: something below one of these paths, which end with a slash.
+    #[must_use]
+    pub fn below(mut self, paths: impl IntoIterator<Item = String>) -> Self {
+        self.paths = paths.into_iter().collect();
+        self
+    }
+
+    /// The longest pause that a client makes before a request; half of the requests come without one.
+    #[must_use]
+    pub fn pause(mut self, longest: Duration) -> Self {
+        self.pause = longest;
+        self
+    }
+
+    /// With this moment for the signal.
+    #[must_use]
+    pub fn until(mut self, signal: &Moment) -> Self {
+        self.signal = signal.clone();
+        self
+    }
+
+    /// Ask. The seed decides who asks for what, and when.
+    pub async fn ask(&self, seed: u64) -> Tally {
+        let mut crowd = JoinSet::new();
+        for number in 0..10 {
+            let client = Asking { crowd: self.clone(), random: StdRng::seed_from_u64(seed ^ number << 32) };
+            match number {
+                0..4 => crowd.spawn(client.http1(Keep::Yes)),
+                4..8 => crowd.spawn(client.http1(Keep::No)),
+                _ => crowd.spawn(client.http2()),
+            };
+        }
+        let mut tally = Tally::default();
+        while let Some(joined) = crowd.join_next().await {
+            tally.add(joined.unwrap_or_else(|error| panic!("{error}")));
+        }
+        tally
+    }
+}
+
+/// A [`Crowd`] that asks for whatever until the gateway is gone.
 pub async fn steady_load(address: SocketAddr, signal: &Moment, seed: u64) -> Tally {
-    let mut crowd = JoinSet::new();
-    for number in 0..10 {
-        let client = Asking { address, signal: signal.clone(), random: StdRng::seed_from_u64(seed ^ number << 32) };
-        match number {
-            0..4 => crowd.spawn(client.http1(Keep::Yes)),
-            4..8 => crowd.spawn(client.http1(Keep::No)),
-            _ => crowd.spawn(client.http2()),
-        };
-    }
-    let mut tally = Tally::default();
-    while let Some(joined) = crowd.join_next().await {
-        tally.add(joined.unwrap_or_else(|error| panic!("{error}")));
-    }
-    tally
+    Crowd::of(address).until(signal).ask(seed).await
 }
 
 /// Whether a client asks again on the same connection.
@@ -105,8 +160,7 @@ enum Keep {
 }
 
 struct Asking {
-    address: SocketAddr,
-    signal: Moment,
+    crowd: Crowd,
     random: StdRng,
 }
 
@@ -116,10 +170,18 @@ impl Asking {
         if self.random.random_bool(0.5) { 0 } else { self.random.random_range(0..20) }
     }
 
+    /// Something below one of the paths.
+    fn path(&mut self, nth: u64) -> String {
+        let paths = &self.crowd.paths;
+        let path = paths.get(self.random.random_range(0..paths.len().max(1))).map_or("/", String::as_str);
+        format!("{path}{nth}")
+    }
+
     /// Nobody asks at full speed for ever.
     async fn think(&mut self) {
         if self.random.random_bool(0.5) {
-            tokio::time::sleep(Duration::from_micros(self.random.random_range(0..4_000))).await;
+            let longest = u64::try_from(self.crowd.pause.as_micros()).unwrap_or(u64::MAX);
+            tokio::time::sleep(Duration::from_micros(self.random.random_range(0..longest.max(1)))).await;
         }
     }
 
@@ -135,7 +197,7 @@ impl Asking {
             // On a busy machine it may also be our own fault, so that this alone says nothing.
             Err(_) => return None,
         };
-        if self.signal.bound(Instant::now()).is_none() {
+        if self.crowd.signal.bound(Instant::now()).is_none() {
             tally.lost.push(format!("not accepted before the signal: {refused}"));
         }
         None
@@ -143,28 +205,31 @@ impl Asking {
 
     /// Whether a request that was written then, on a connection that was idle before, is owed an answer.
     fn owed(&self, written: Instant, idle_since: Instant) -> bool {
-        self.signal.bound(idle_since).is_none_or(|bound| written <= bound)
+        self.crowd.signal.bound(idle_since).is_none_or(|bound| written <= bound)
     }
 
     async fn http1(mut self, keep: Keep) -> Tally {
         let mut tally = Tally::default();
-        loop {
+        while !self.crowd.over.has_come() {
             let mut idle_since = Instant::now();
-            let Some(mut client) = self.connect(&mut tally, RawClient::connect(self.address)).await else {
-                if self.signal.0.get().is_some() {
+            let Some(mut client) = self.connect(&mut tally, RawClient::connect(self.crowd.address)).await else {
+                if self.crowd.signal.has_come() {
                     return tally;
                 }
                 continue;
             };
             for nth in 0.. {
                 self.think().await;
+                if self.crowd.over.has_come() {
+                    break;
+                }
                 // The last look before the request is written. Without it, a client that the machine has let wait would
                 // write to a connection that it could know to be closed.
                 let looked = Instant::now();
                 let closed = client.is_closed();
                 let close = if keep == Keep::No { "connection: close\r\n" } else { "" };
-                let slow = self.slow();
-                let request = format!("GET /{nth} HTTP/1.1\r\nhost: test\r\nx-origin: slow={slow}\r\n{close}\r\n");
+                let (slow, path) = (self.slow(), self.path(nth));
+                let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nx-origin: slow={slow}\r\n{close}\r\n");
                 let sent =
                     if closed { Err(std::io::ErrorKind::NotConnected.into()) } else { client.send(request).await };
                 let written = Instant::now();
@@ -181,22 +246,24 @@ impl Asking {
                         }
                     }
                     Ok(reply) => {
-                        tally.lost.push(format!("HTTP/1.1, request {nth} of a connection: answered {}", reply.status));
+                        tally.lost.push(format!("HTTP/1.1, {path}: answered {}", reply.status));
                         break;
                     }
                     Err(error) => {
-                        let what = format!("HTTP/1.1, request {nth} of a connection: {error}");
+                        let what = format!("HTTP/1.1, {path}, request {nth} of a connection: {error}");
                         self.failed(&mut tally, what, written, idle_since);
                         break;
                     }
                 }
             }
         }
+        tally
     }
 
     fn failed(&self, tally: &mut Tally, what: String, written: Instant, idle_since: Instant) {
         if self.owed(written, idle_since) {
-            let since = |moment: Instant| self.signal.0.get().map(|signal| moment.saturating_duration_since(*signal));
+            let since =
+                |moment: Instant| self.crowd.signal.0.get().map(|signal| moment.saturating_duration_since(*signal));
             let (written, idle) = (since(written), since(idle_since));
             tally.lost.push(format!("{what} (written {written:?} after the signal, idle since {idle:?} after it)"));
         } else {
@@ -207,15 +274,15 @@ impl Asking {
     async fn http2(mut self) -> Tally {
         let mut tally = Tally::default();
         let mut connections = JoinSet::new();
-        loop {
+        while !self.crowd.over.has_come() {
             let began = Instant::now();
             let connecting = async {
-                let stream = TcpStream::connect(self.address).await?;
+                let stream = TcpStream::connect(self.crowd.address).await?;
                 let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
                 shaken.map_err(Box::<dyn Error + Send + Sync>::from)
             };
             let Some((mut sender, connection)) = self.connect(&mut tally, connecting).await else {
-                if self.signal.0.get().is_some() {
+                if self.crowd.signal.has_come() {
                     return tally;
                 }
                 continue;
@@ -223,9 +290,9 @@ impl Asking {
             // How it ends is seen by its requests.
             connections.spawn(async move { drop(connection.await) });
             let mut first = true;
-            while sender.ready().await.is_ok() {
-                let slow: Vec<u64> = (0..STREAMS).map(|_| self.slow()).collect();
-                let all = join_all(slow.into_iter().map(|slow| ask(sender.clone(), slow))).await;
+            while sender.ready().await.is_ok() && !self.crowd.over.has_come() {
+                let streams: Vec<_> = (0..STREAMS).map(|nth| (self.path(nth), self.slow())).collect();
+                let all = join_all(streams.into_iter().map(|(path, slow)| ask(sender.clone(), path, slow))).await;
                 let mut gone = false;
                 for end in all {
                     match end {
@@ -251,6 +318,7 @@ impl Asking {
                 self.think().await;
             }
         }
+        tally
     }
 }
 
@@ -261,9 +329,9 @@ enum Stream {
     Failed(String),
 }
 
-async fn ask(mut sender: SendRequest<Empty<Bytes>>, slow: u64) -> Stream {
-    let request =
-        Request::get("http://test/stream").version(Version::HTTP_2).header("x-origin", format!("slow={slow}"));
+async fn ask(mut sender: SendRequest<Empty<Bytes>>, path: String, slow: u64) -> Stream {
+    let request = Request::get(format!("http://test{path}")).version(Version::HTTP_2);
+    let request = request.header("x-origin", format!("slow={slow}"));
     let request = request.body(Empty::new()).unwrap_or_else(|error| panic!("{error}"));
     let response = match sender.try_send_request(request).await {
         Ok(response) => response,

@@ -41,11 +41,12 @@ pub struct ConfigFile {
     server: Lines,
     admin: Lines,
     reload: Lines,
+    log: Lines,
     shutdown: Lines,
     upstreams: Vec<(String, SocketAddr)>,
     plugins: Vec<PluginTable>,
     routes: Vec<(String, Vec<String>)>,
-    cache: PathBuf,
+    cache: Option<PathBuf>,
 }
 
 impl ConfigFile {
@@ -56,11 +57,12 @@ impl ConfigFile {
             server: Lines::of(["listen = '127.0.0.1:0'"]),
             admin: Lines::of(["listen = '127.0.0.1:0'"]),
             reload: Lines::default(),
+            log: Lines::of(["format = 'json'"]),
             shutdown: Lines::of(["grace = '20s'", "drain = '10s'", "flush = '1s'"]),
             upstreams: vec![("origin".to_owned(), origin)],
             plugins: Vec::new(),
             routes: Vec::new(),
-            cache: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-cache"),
+            cache: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-cache")),
         }
     }
 
@@ -85,10 +87,24 @@ impl ConfigFile {
         self
     }
 
+    /// A line of `[log]`.
+    #[must_use]
+    pub fn log(mut self, line: &str) -> Self {
+        self.log.set(line);
+        self
+    }
+
     /// A line of `[shutdown]`.
     #[must_use]
     pub fn shutdown(mut self, line: &str) -> Self {
         self.shutdown.set(line);
+        self
+    }
+
+    /// Plugins are compiled anew.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.cache = None;
         self
     }
 
@@ -116,11 +132,12 @@ impl ConfigFile {
     /// The file.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("cache = '{}'\n", self.cache.display());
+        let cache = self.cache.as_ref().map_or_else(|| "false".to_owned(), |folder| format!("'{}'", folder.display()));
+        let mut text = format!("cache = {cache}\n");
         self.server.write("[server]", &mut text);
         self.admin.write("[admin]", &mut text);
         self.reload.write("[reload]", &mut text);
-        text.push_str("[log]\nformat = 'json'\n");
+        self.log.write("[log]", &mut text);
         self.shutdown.write("[shutdown]", &mut text);
         for (name, address) in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\nname = '{name}'\ntargets = ['http://{address}']");

@@ -8,6 +8,8 @@ mod chain;
 mod examples;
 mod exits;
 mod hostile;
+mod interleavings;
+mod many_reloads;
 mod nothing_lost;
 mod reload;
 mod signals;

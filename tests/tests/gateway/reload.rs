@@ -95,6 +95,32 @@ async fn requests_under_way_finish_on_the_generation_they_began_with() {
 }
 
 #[tokio::test]
+async fn a_request_keeps_its_plugins_whatever_number_of_generations_came_after_its_own() {
+    let origin = Origin::start().await;
+    let gateway = TestGateway::start(&config(&origin, "count = 1")).await;
+    let client = gateway.client();
+    let held = tokio::spawn(async move { client.send(get("/", &[(X_ORIGIN, "hold")])).await });
+    origin.holds(1).await;
+    // The second generation has both plugins of the first one, and no exchange. The third one replaces `told`.
+    assert_eq!(gateway.order("/v1/reload").await.json()["kept"], json!(["counter", "told"]));
+    gateway.rewrite(&config(&origin, "count = 2"));
+    assert_eq!(gateway.order("/v1/reload").await.json()["stopped"], json!(["told"]));
+    // Nobody needs what comes in between.
+    gateway
+        .until("one generation is left", async || gateway.metric("tidegate_generations_retiring").await <= 2.0)
+        .await;
+    assert_eq!(gateway.get("/").await.status, 200);
+    assert!(gateway.log().with(&[("message", "plugin instance stopped")]).is_empty(), "{}", gateway.log().text());
+    origin.release();
+    assert_eq!(held.await.expect("answered").status, 200, "{}", gateway.log().text());
+    gateway
+        .until("the first `told` is gone", async || {
+            gateway.metric("tidegate_stores_live{plugin=\"told\",generation=\"1\"}").await == 0.0
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn listeners_routes_upstreams_and_limits_reload_and_the_rest_says_so() {
     let (first, second) = (Origin::start().await, Origin::start().await);
     let gateway = TestGateway::start(&ConfigFile::before(first.address()).route("/", &[])).await;

@@ -1,6 +1,8 @@
 //! Snapshots of what an operator reads, and the values that come out of files that are fine.
 #![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
 
+mod changes;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -5,28 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_runtime::StopReason;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::Control;
-use crate::generation::Member;
+use super::course::Leaving;
 use crate::proxy::Drained;
-use crate::roster::Entry;
 use crate::stop::phase::Phase;
-
-/// A plugin that has to go, and why.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    pub(super) entry: Entry,
-    reason: StopReason,
-}
-
-impl Leaving {
-    pub(super) fn new(member: &Member, reason: StopReason) -> Self {
-        Self { entry: Entry { plugin: member.plugin.clone(), generation: member.generation }, reason }
-    }
-}
 
 /// The end of a former generation, which goes on by itself whether anybody waits for it or not.
 #[derive(Debug)]
@@ -47,34 +32,43 @@ impl Retirement {
     }
 }
 
+/// A generation that exchanges have begun with, and perhaps still go on with.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) generation: u64,
+    pub(super) drained: Drained,
+}
+
 impl Control {
-    /// Retire generation `number`: wait for its exchanges, no longer than `drain`, then stop those that leave with it.
-    pub(super) fn retire(&self, number: u64, former: Drained, leaving: Vec<Leaving>, drain: Duration) -> Retirement {
+    /// Retire the last of the `former` generations. A plugin that leaves with it is stopped when nobody needs it any more,
+    /// but after `drain` in any case: it may have served in earlier generations, too, whose exchanges go on with it.
+    pub(super) fn retire(&self, former: Vec<Served>, leaving: Vec<Leaving>, drain: Duration) -> Retirement {
         let (control, retiring) = (self.clone(), Retiring::begin(self));
+        let number = former.last().map_or(0, |last| last.generation);
         let span = tracing::info_span!("retire", generation = number);
         let task = async move {
-            let mut phase = control.shared.parts.phase.clone();
-            tokio::select! {
-                () = former.wait() => {}
-                // Everything is being stopped: what still runs has had the drain of the whole process.
-                () = phase.reached(Phase::Stopping) => {}
-                () = tokio::time::sleep(drain) => {
-                    if !leaving.is_empty() {
-                        tracing::warn!(
-                            ?drain,
-                            "exchanges of a former generation are still under way; its plugins are stopped now"
-                        );
-                    }
-                }
-            }
             join_all(leaving.iter().map(|Leaving { entry, reason }| async {
+                let with = former.iter().filter(|served| served.generation >= entry.generation);
+                let mut phase = control.shared.parts.phase.clone();
+                tokio::select! {
+                    _ = join_all(with.map(|served| served.drained.wait())) => {}
+                    // Everything is being stopped: what still runs has had the drain of the whole process.
+                    () = phase.reached(Phase::Stopping) => {}
+                    () = tokio::time::sleep(drain) => tracing::warn!(
+                        plugin = %entry.plugin.name(),
+                        ?drain,
+                        "exchanges of a former generation are still under way; this plugin is stopped now"
+                    ),
+                }
                 let limit = entry.plugin.limits().shutdown;
                 entry.plugin.stop(*reason, limit).await;
                 control.shared.parts.roster.left(entry);
             }))
             .await;
             drop(leaving);
-            former.wait().await;
+            if let Some(last) = former.last() {
+                last.drained.wait().await;
+            }
             tracing::debug!("nothing of this generation is left");
             drop(retiring);
         };

@@ -38,7 +38,7 @@ pub struct Table {
 }
 
 /// Tells when no exchange needs a table any more.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Drained(CancellationToken);
 
 /// Where a route leads.
@@ -89,6 +89,12 @@ impl Drained {
     /// hooks have run. (Its body may still be on its way to the client.)
     pub async fn wait(&self) {
         self.0.cancelled().await;
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 

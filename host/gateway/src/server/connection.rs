@@ -154,6 +154,10 @@ fn is_idle(activity: &Activity) -> bool {
 
 fn judge(activity: &Activity, timeouts: &Timeouts, stage: Stage, drain_began: Option<Instant>) -> Verdict {
     let now = Instant::now();
+    if stage == Stage::Draining && activity.protocol() == Protocol::Http2 {
+        // It had not said what it speaks when the drain began. A busy one is never idle, and GOAWAY loses nothing.
+        return Verdict::Close(None);
+    }
     // Nothing can have begun and be over its time before that.
     let next_look = now + timeouts.shortest();
     if activity.in_flight() > 0 {

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::{Snapshot, StopOutcome, StopReason, StopRecord};
+use tidegate_runtime::{Plugin, Snapshot, StopOutcome, StopReason, StopRecord};
 use tokio::time::Instant;
 
 use super::log::{StopLog, Stopped};
 use super::phase::Phase;
 use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
-use crate::generation::{Generation, Life};
-use crate::roster::Roster;
+use crate::generation::{Generation, Hosted, Life};
+use crate::roster::{Entry, Roster};
 use crate::signals::{StopCause, StopSignal};
 
 /// The shutdown that goes on, if one does.
@@ -33,7 +33,7 @@ impl Ongoing {
 
 /// The book of one shutdown.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Book<P = Plugin> {
     began: Instant,
     cause: StopCause,
     grace: Duration,
@@ -41,7 +41,7 @@ pub(super) struct Book {
     /// Plugins in the order of the configuration.
     names: Vec<Arc<str>>,
     stops: Arc<StopLog>,
-    roster: Arc<Roster>,
+    roster: Arc<Roster<P>>,
     pages: Mutex<Pages>,
 }
 
@@ -77,13 +77,13 @@ impl Expected {
     }
 }
 
-impl Book {
+impl<P: Hosted> Book<P> {
     pub(super) fn new(
         cause: StopCause,
-        generation: &Generation,
+        generation: &Generation<P>,
         in_flight: usize,
         stops: &Arc<StopLog>,
-        roster: &Arc<Roster>,
+        roster: &Arc<Roster<P>>,
     ) -> Self {
         stops.keep();
         let requests = Requests { in_flight: in_flight as u64, completed: 0, cut: 0 };
@@ -200,11 +200,14 @@ impl Pages {
 }
 
 /// Every live instance, of those that serve and of those that are being stopped.
-fn instances(roster: &Roster) -> Vec<Expected> {
-    let of = |entry: crate::roster::Entry| {
+fn instances<P: Hosted>(roster: &Roster<P>) -> Vec<Expected> {
+    let of = |entry: Entry<P>| {
         let (life, digest) = (entry.life(), entry.plugin.digest().clone());
         let expected = move |instance| Expected { life: life.clone(), digest: digest.clone(), instance };
         entry.plugin.instances().into_iter().map(expected)
     };
     roster.all().into_iter().flat_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

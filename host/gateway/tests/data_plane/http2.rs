@@ -135,3 +135,34 @@ async fn streams_in_flight_end_in_order_when_the_gateway_drains() {
     within("the drain", drained).await;
     assert!(within("the end of the connection", connection).await.unwrap().is_ok());
 }
+
+#[tokio::test]
+async fn a_connection_that_says_what_it_speaks_only_after_the_drain_began_is_told_to_go() {
+    let gateway = TestGateway::before(origin::echo().await);
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    gateway.until("it is accepted", |gateway| gateway.metric("tidegate_connections_open") == 1).await;
+    gateway.phase.enter(Phase::Draining);
+    // One thread: the connection hears of the drain while this task lets it.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // Never idle: only GOAWAY makes an end of it.
+    let asking = async {
+        let mut answered = 0;
+        while sender.ready().await.is_ok() {
+            match sender.send_request(get("/")).await {
+                Ok(response) => assert_eq!(response.status(), StatusCode::OK),
+                Err(_) => break,
+            }
+            answered += 1;
+        }
+        answered
+    };
+    let (answered, ()) = within("the drain", futures_util::future::join(asking, gateway.serving.drained())).await;
+    assert!(answered > 0);
+    assert!(connection.await.unwrap().is_ok(), "it ended in order");
+    assert_eq!(gateway.serving.completed(), answered);
+}

@@ -110,13 +110,18 @@ impl Stop {
         }
         // Whatever is still under way by mistake ends here, too.
         halt.over.cancel();
-        for number in inner.pool.give_up() {
-            inner.tell(&self.record(
-                &inner,
-                number,
-                StopOutcome::Overran,
-                Some("it did not come to an end".to_owned()),
-            ));
+        let given_up = inner.pool.give_up();
+        // One that died in its call a moment ago is not among them any more.
+        while let Ok(back) = back.try_recv() {
+            if let Back::Gone { number, cause } = back
+                && !given_up.contains(&number)
+            {
+                self.tell_of_dead(&inner, number, &cause);
+            }
+        }
+        for number in given_up {
+            let error = Some("it did not come to an end".to_owned());
+            inner.tell(&self.record(&inner, number, StopOutcome::Overran, error));
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 /// What figures are worth depends on this.
-pub(crate) fn description() -> String {
+#[must_use]
+pub fn description() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model =
@@ -18,13 +19,15 @@ pub(crate) fn description() -> String {
 
 /// How many threads wanted a core, on average over the last minute: a suite that leaves more than its own threads
 /// was not alone.
-pub(crate) fn load() -> String {
+#[must_use]
+pub fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or("?").to_owned()
 }
 
 /// Cores this process may use.
-pub(crate) fn cores() -> usize {
+#[must_use]
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -32,7 +35,10 @@ pub(crate) fn cores() -> usize {
 ///
 /// Through util-linux: the system call itself would be unsafe code, or one more feature of a library that the engine
 /// shares, which would build the engine a second time.
-pub(crate) fn pin(core: usize) -> Result<()> {
+///
+/// # Errors
+/// When there is no `taskset`, or no such core.
+pub fn pin(core: usize) -> Result<()> {
     let thread = fs::read_link("/proc/thread-self").context("this needs Linux")?;
     let thread = thread.file_name().context("no thread id")?;
     let mut taskset = Command::new("taskset");
@@ -45,14 +51,18 @@ pub(crate) fn pin(core: usize) -> Result<()> {
 }
 
 /// A program that will run on one core.
-pub(crate) fn pinned(core: usize, program: &str) -> Command {
+#[must_use]
+pub fn pinned(core: usize, program: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &core.to_string(), program]);
     command
 }
 
 /// CPU time of all threads of a process, at the resolution of the kernel's statistics (10 ms).
-pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_time(process: u32) -> Result<Duration> {
     const TICK: Duration = Duration::from_millis(10);
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field is the program's name and may hold anything; fields 14 and 15 are user and system time.
@@ -62,13 +72,17 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
 }
 
 /// CPU time of the calling thread.
-pub(crate) fn thread_cpu_time() -> Duration {
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A line of a file under `/proc` that has a name and a number of kB, in bytes.
-pub(crate) fn kilobytes(text: &str, name: &str) -> Result<u64> {
+///
+/// # Errors
+/// When there is no such line.
+pub fn kilobytes(text: &str, name: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {name}"))?;
     Ok(number.trim().parse::<u64>()? * 1024)

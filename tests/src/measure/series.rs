@@ -2,36 +2,59 @@
 
 /// Measurements of the same thing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Series(Vec<f64>);
+pub struct Series(Vec<f64>);
 
 impl Series {
-    pub(crate) fn push(&mut self, value: f64) {
+    /// One more.
+    pub fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 
     /// Each value divided by that of the same round in `base`.
-    pub(crate) fn over(&self, base: &Self) -> Self {
+    #[must_use]
+    pub fn over(&self, base: &Self) -> Self {
         self.0.iter().zip(&base.0).map(|(value, base)| value / base).collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) fn min(&self) -> f64 {
+    /// How many of them are like this.
+    #[must_use]
+    pub fn count(&self, like: impl Fn(&f64) -> bool) -> usize {
+        self.0.iter().filter(|value| like(value)).count()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The lowest.
+    #[must_use]
+    pub fn min(&self) -> f64 {
         self.quantile(0.0)
     }
 
-    pub(crate) fn median(&self) -> f64 {
+    /// The one in the middle.
+    #[must_use]
+    pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
-    pub(crate) fn max(&self) -> f64 {
+    /// The highest.
+    #[must_use]
+    pub fn max(&self) -> f64 {
         self.quantile(1.0)
     }
 
     /// The value that `part` of all do not exceed; between two values, in proportion.
-    pub(crate) fn quantile(&self, part: f64) -> f64 {
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         let at = part * sorted.len().saturating_sub(1) as f64;
