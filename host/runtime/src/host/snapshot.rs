@@ -50,12 +50,12 @@ impl Snapshots {
         std::mem::take(&mut self.left)
     }
 
-    pub(super) fn read(&mut self) -> Inheritance {
+    pub(crate) fn read(&mut self) -> Inheritance {
         self.was_read |= !self.inherited.is_empty();
         self.inherited.clone()
     }
 
-    pub(super) fn leave(&mut self, bytes: Vec<u8>) -> Result<(), SnapshotError> {
+    pub(crate) fn leave(&mut self, bytes: Vec<u8>) -> Result<(), SnapshotError> {
         let limit = self.limit.ok_or(SnapshotError::NoSuccessor)?;
         if bytes.len() <= limit {
             self.left = Left::Snapshot(bytes);

@@ -1,9 +1,9 @@
 //! Calls, stops, a second signal and the passing of time, in many of the orders they could happen in: nobody hangs, and
 //! each instance is heard of once.
 //!
-//! What is explored is the plugin itself, its pool and its stop, with instances of a component that has a `shutdown`. What
-//! stands in for something else: the calls (which do nothing in the guest but take time, fail, or trap), the clock, and
-//! the executor, which is shuttle's.
+//! What is explored is the plugin itself, its pool, its stop, and the way from one version to the next, with instances of a
+//! component that has a `configure` and a `shutdown`. What stands in for something else: the calls (which do nothing in the
+//! guest but take time, fail, or trap), the clock, and the executor, which is shuttle's.
 
 use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
@@ -12,9 +12,9 @@ use std::sync::{LazyLock, Mutex};
 
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
-use tokio::sync::{Semaphore, oneshot};
-use wasmtime::Store;
+use tokio::sync::Notify;
 use wasmtime::component::{Component, Linker};
+use wasmtime::{Store, StoreContextMut};
 
 use super::*;
 use crate::engine::{Reservation, Space};
@@ -26,16 +26,25 @@ use crate::host::{Guest, LifecycleView};
 use crate::stop::{StopOutcome, StopRecord};
 use crate::sync;
 
-/// A component that asks the host how long to take for its `shutdown`.
+/// A component that asks the host how long to take for its `configure` and its `shutdown`, and what to do with snapshots.
 const COMPONENT: &str = r#"(component
-    (import "pause" (func $pause))
-    (core func $lowered (canon lower (func $pause)))
+    (import "inherit" (func $inherit))
+    (import "leave" (func $leave))
+    (core func $inherit-lowered (canon lower (func $inherit)))
+    (core func $leave-lowered (canon lower (func $leave)))
     (core module $module
-        (import "host" "pause" (func $pause))
+        (import "host" "inherit" (func $inherit))
+        (import "host" "leave" (func $leave))
         (memory (export "memory") 1)
-        (func (export "shutdown") (param i64) (result i32) call $pause i32.const 0))
-    (core instance $host (export "pause" (func $lowered)))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 64)
+        (func (export "configure") (param i32 i32) (result i32) call $inherit i32.const 0)
+        (func (export "shutdown") (param i64) (result i32) call $leave i32.const 0))
+    (core instance $host (export "inherit" (func $inherit-lowered)) (export "leave" (func $leave-lowered)))
     (core instance $core (instantiate $module (with "host" (instance $host))))
+    (func $configure (param "config" string) (result (result (error string)))
+        (canon lift (core func $core "configure") (memory (core memory $core "memory")) (realloc (func $core "realloc"))))
+    (instance $configure-hook (export "configure" (func $configure)))
+    (export "tidegate:plugin/configure-hook@0.1.0" (instance $configure-hook))
     (func $shutdown (param "deadline-ms" u64) (result (result (error string)))
         (canon lift (core func $core "shutdown") (memory (core memory $core "memory"))))
     (instance $hook (export "shutdown" (func $shutdown)))
@@ -48,31 +57,12 @@ static ENGINE: LazyLock<(Arc<Space>, Component)> = LazyLock::new(|| {
     (space, component)
 });
 
-/// A clock that stands still unless it is set. Nobody is woken before it is time.
-#[derive(Default)]
-struct ToyClock(Mutex<Face>);
-
-#[derive(Default)]
-struct Face {
-    nanos: u64,
-    sleepers: Vec<(Moment, oneshot::Sender<()>)>,
-}
-
-impl ToyClock {
-    fn set(&self, now: Moment) {
-        let mut face = self.0.lock().expect("sound");
-        face.nanos = face.nanos.max(now.as_nanos());
-        let (due, later) = std::mem::take(&mut face.sleepers).into_iter().partition(|(until, _)| *until <= now);
-        face.sleepers = later;
-        for (_, sleeper) in due {
-            let _ = sleeper.send(());
-        }
-    }
-}
+/// A clock that stands still unless it is set.
+struct ToyClock(watch::Sender<Moment>);
 
 impl Clock for ToyClock {
     fn now(&self) -> Moment {
-        Moment::from_nanos(self.0.lock().expect("sound").nanos)
+        *self.0.borrow()
     }
 
     fn thread_cpu(&self) -> Duration {
@@ -84,17 +74,9 @@ impl Clock for ToyClock {
     }
 
     fn sleep_until(&self, moment: Moment) -> Sleep {
-        let mut face = self.0.lock().expect("sound");
-        if moment.as_nanos() <= face.nanos {
-            return Box::pin(async {});
-        }
-        let (sleeper, woken) = oneshot::channel();
-        face.sleepers.push((moment, sleeper));
+        let mut now = self.0.subscribe();
         Box::pin(async move {
-            // It goes only with the clock: then there is no time any more.
-            if woken.await.is_err() {
-                pending().await
-            }
+            let _ = now.wait_for(|now| *now >= moment).await;
         })
     }
 }
@@ -138,8 +120,20 @@ impl Work {
     }
 }
 
+/// What `configure` does: the first instances are made well, and some later ones do not look at what they inherit.
+fn inherit(mut store: StoreContextMut<'_, Guest>) -> Work {
+    let has_inherited = thread_rng().gen_bool(0.8) && !store.data_mut().snapshots.read().is_empty();
+    if has_inherited { Work::any() } else { Work { waits: 0, end: End::Well } }
+}
+
+/// What `shutdown` does.
+fn leave(mut store: StoreContextMut<'_, Guest>) -> Work {
+    let _unless_nobody_follows = store.data_mut().snapshots.leave(vec![7]);
+    Work::any()
+}
+
 impl Call for Work {
-    const HOOK: Hook = Hook::OnRequest;
+    const HOOK: Hook = Hook::OnRequestBody;
     type Output = ();
     type Raw = ();
 
@@ -164,10 +158,24 @@ struct World {
     expected: Mutex<BTreeSet<u64>>,
     /// Instances that may have died in a call, of which nobody tells before the stop.
     doomed: Mutex<BTreeSet<u64>>,
-    /// Has a permit for each stop that is about to begin.
-    begun: Semaphore,
+    /// A stop is about to begin.
+    begun: Notify,
     /// Time runs on so fast that the stop is over before everything has come to its end.
     hasty: AtomicBool,
+}
+
+/// What versions of a plugin have in common.
+#[derive(Clone)]
+struct Surroundings {
+    clock: Arc<ToyClock>,
+    abandon: CancellationToken,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let clock = Arc::new(ToyClock(watch::Sender::new(Moment::from_nanos(0))));
+        Self { clock, abandon: CancellationToken::new() }
+    }
 }
 
 const BUDGETS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(10)];
@@ -176,19 +184,30 @@ const IDLE: Duration = Duration::from_millis(5);
 impl World {
     /// A plugin with one or two instances, perhaps recycled after each call.
     async fn new() -> Arc<Self> {
+        Self::of(Surroundings::default(), Duration::from_secs(3_600), false).await
+    }
+
+    /// The same in these surroundings, whose calls may take so long; held, if state is handed over to it.
+    async fn of(Surroundings { clock, abandon }: Surroundings, wall: Duration, hand_over: bool) -> Arc<Self> {
         let (space, component) = &*ENGINE;
-        let clock = Arc::<ToyClock>::default();
-        let (abandon, heard) = (CancellationToken::new(), Arc::<Mutex<Vec<StopRecord>>>::default());
+        let heard = Arc::<Mutex<Vec<StopRecord>>>::default();
         let mut linker = Linker::new(space.engine());
-        linker.root().func_wrap_async("pause", |_, ()| Box::new(Work::any().run())).expect("a new name");
+        linker.root().func_wrap_async("inherit", |store, ()| Box::new(inherit(store).run())).expect("a new name");
+        linker.root().func_wrap_async("leave", |store, ()| Box::new(leave(store).run())).expect("a new name");
+        let mut exports = crate::check::exports(component).expect("it has hooks");
+        // Something has to stand for the hook that is called; it is never looked into.
+        exports.insert(
+            Work::HOOK,
+            component.get_export_index(None, "tidegate:plugin/shutdown-hook@0.1.0").expect("there"),
+        );
         let name: Arc<str> = "toy".into();
         let min = thread_rng().gen_range(1..=2);
         let instances = Instances { min, max: 2, idle: IDLE };
-        let limits = Limits { wall: Duration::from_secs(3_600), queue: 2, ..Limits::default() };
+        let limits = Limits { configure: Duration::from_millis(15), wall, queue: 2, ..Limits::default() };
         let template = Template {
             name: name.clone(),
             pre: linker.instantiate_pre(component).expect("all is linked"),
-            exports: crate::check::exports(component).expect("it has a hook"),
+            exports,
             config: "{}".into(),
             limits,
             environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
@@ -196,8 +215,8 @@ impl World {
             _slots: Arc::new(reservation(space)),
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
             halt: Arc::new(Halt::new(abandon.clone())),
-            stores: Arc::new(()),
             tally: Tally::default(),
+            stores: Arc::new(()),
         };
         let spec = PluginSpec {
             name,
@@ -206,8 +225,8 @@ impl World {
             recycle: Recycle { calls: thread_rng().gen_bool(0.3).then_some(1), memory: None },
             isolation: Isolation::Warm,
             limits,
+            hand_over,
             gives_up_at: None,
-            hand_over: false,
             tally: Tally::default(),
             on_stopped: {
                 let heard = Arc::clone(&heard);
@@ -218,9 +237,9 @@ impl World {
             },
         };
         let plugin =
-            Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it has no configure");
+            Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it inherits nothing yet");
         let (expected, doomed) = (Mutex::default(), Mutex::default());
-        let (begun, hasty) = (Semaphore::new(0), AtomicBool::new(false));
+        let (begun, hasty) = (Notify::new(), AtomicBool::new(false));
         Arc::new(Self { plugin, clock, abandon, heard, expected, doomed, begun, hasty })
     }
 
@@ -230,7 +249,7 @@ impl World {
         let inner = &self.plugin.inner;
         let began = inner.clock().now();
         let deadline = began + inner.template.limits.wall;
-        let mut call = std::pin::pin!(async {
+        let call = async {
             let Ok((slot, ready)) = inner.acquire(began, deadline).await else { return };
             if work.end == End::Dead {
                 self.doomed.lock().expect("sound").insert(slot.number);
@@ -239,14 +258,11 @@ impl World {
             let times = Times { began, ready, deadline };
             let call = Box::pin(lease.serve(Exchange::none(), work, times));
             let _however = Finish { tasks: &inner.tasks, call: Some(call) }.await;
-        });
+        };
         tokio::select! {
             biased;
-            () = &mut call => {}
-            () = waits(patience) => {
-                // Whatever it waited for may come just now.
-                sync::point();
-            }
+            () = call => {}
+            () = waits(patience) => {}
         }
     }
 
@@ -254,7 +270,7 @@ impl World {
     async fn stop(&self, reason: StopReason, budget: Duration) {
         let before = self.plugin.instances();
         self.expected.lock().expect("sound").extend(before);
-        self.begun.add_permits(1);
+        self.begun.notify_one();
         self.plugin.stop(reason, budget).await;
         if !self.hasty.load(Ordering::Relaxed) {
             self.check();
@@ -286,15 +302,14 @@ impl World {
     async fn time(&self, then: Duration) {
         if thread_rng().gen_bool(0.5) {
             // Whatever is beyond the least is due to go.
-            self.clock.set(self.clock.now() + IDLE);
+            self.clock.0.send_replace(self.clock.now() + IDLE);
         }
-        let begun = self.begun.acquire_many(thread_rng().gen_range(1..=2)).await;
-        drop(begun.expect("nobody closes it"));
+        self.begun.notified().await;
         let halt = &self.plugin.inner.template.halt;
         while halt.at() == Moment::NEVER {
             yield_now().await;
         }
-        self.clock.set(halt.at() + then);
+        self.clock.0.send_replace(halt.at() + then);
     }
 }
 
@@ -362,4 +377,75 @@ fn every_stop_ends_and_each_instance_is_heard_of_once() {
 fn what_a_stop_gave_up_on_is_not_heard_of_twice() {
     LazyLock::force(&ENGINE);
     explore(1_000, || everything_at_once(Duration::from_secs(10)));
+}
+
+/// A version takes over from another while both are called, the new one may be stopped, and everything may be abandoned.
+fn one_takes_over_from_the_other() {
+    block_on(async move {
+        let (surroundings, wall) = (Surroundings::default(), Duration::from_millis(60));
+        let old = World::of(surroundings.clone(), wall, false).await;
+        let new = World::of(surroundings, wall, true).await;
+        let mut tasks = Vec::new();
+        for world in [&old, &old, &new] {
+            let plugin = world.plugin.clone();
+            tasks.push(spawn(async move {
+                tokio::select! {
+                    biased;
+                    _ = plugin.call(Exchange::none(), Work::any()) => {}
+                    () = waits(thread_rng().gen_range(0..9)) => {}
+                }
+                let _however = plugin.call(Exchange::none(), Work::any()).await;
+            }));
+        }
+        let (former, latter) = (old.plugin.clone(), new.plugin.clone());
+        tasks.push(spawn(async move {
+            let HandOver { left, handed_over, refused, lost } = latter.take_over(&former, BUDGETS[0]).await;
+            assert_eq!(left, handed_over + refused + lost);
+            assert!(!latter.inner.pool.is_held(), "callers would wait for ever");
+            let snapshots = latter.tally().snapshots();
+            assert_eq!(snapshots.iter().sum::<u64>(), left as u64, "each is counted");
+            assert_eq!(former.stats().instances.idle, 0, "it has been stopped");
+        }));
+        if thread_rng().gen_bool(0.4) {
+            let new = new.plugin.clone();
+            tasks.push(spawn(async move {
+                yield_now().await;
+                new.stop(StopReason::Terminate, BUDGETS[1]).await;
+            }));
+        }
+        if thread_rng().gen_bool(0.2) {
+            let abandon = old.abandon.clone();
+            tasks.push(spawn(async move {
+                yield_now().await;
+                abandon.cancel();
+            }));
+        }
+        let (clock, over) = (Arc::clone(&old.clock), Arc::new(AtomicBool::new(false)));
+        let is_over = Arc::clone(&over);
+        let time = spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                clock.0.send_replace(clock.now() + Duration::from_millis(5));
+                yield_now().await;
+            }
+        });
+        for task in tasks {
+            task.await.expect("nobody cancels it");
+        }
+        new.plugin.stop(StopReason::Terminate, BUDGETS[1]).await;
+        for world in [&old, &new] {
+            world.plugin.inner.tasks.all_done().await;
+            assert_eq!(world.plugin.stats().stores_live, 0);
+            let heard = world.heard.lock().expect("sound");
+            let numbers: BTreeSet<u64> = heard.iter().map(|record| record.instance).collect();
+            assert_eq!(numbers.len(), heard.len(), "one is heard of twice: {heard:?}");
+        }
+        over.store(true, Ordering::SeqCst);
+        time.await.expect("nobody cancels it");
+    });
+}
+
+#[test]
+fn every_hand_over_ends_and_each_snapshot_is_counted_once() {
+    LazyLock::force(&ENGINE);
+    explore(1_500, one_takes_over_from_the_other);
 }

@@ -11,8 +11,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -25,6 +24,7 @@ use crate::limits::Isolation;
 use crate::pool::Start;
 use crate::stats::SnapshotOutcome;
 use crate::stop::{Snapshot, StopReason};
+use crate::sync;
 
 /// What became of the snapshots of a plugin that has been replaced, each of which an instance of it has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,13 +100,13 @@ impl Plugin {
     /// The hand-over goes on if this future is dropped.
     pub async fn take_over(&self, old: &Self, budget: Duration) -> HandOver {
         let span = tracing::info_span!("hand-over", plugin = &**self.name());
-        let (result, told) = oneshot::channel();
-        let taking_over = hand_over(Arc::clone(&self.inner), old.clone(), budget);
-        let task = async move {
-            // Nobody may want to know.
-            let _ = result.send(taking_over.await);
-        };
-        self.inner.tasks.spawn(self.inner.succession.inheriting.track_future(task.instrument(span)));
+        let task = hand_over(Arc::clone(&self.inner), old.clone(), budget).instrument(span);
+        let task = self.inner.succession.inheriting.track_future(task);
+        let (tell, told) = oneshot::channel();
+        self.inner.tasks.spawn(async move {
+            // Perhaps nobody waits any more.
+            let _ = tell.send(task.await);
+        });
         // It is cancelled only when the process ends. There is nothing to tell then.
         told.await.unwrap_or_default()
     }
@@ -247,15 +247,21 @@ impl Inner {
             }
         }
         let mut result = HandOver::default();
-        let mut heirs = JoinSet::new();
+        let (tell, mut heirs) = mpsc::unbounded_channel();
         for share in shares {
-            match Starting::begin(self) {
-                Some(starting) => drop(heirs.spawn(starting.heir(share).in_current_span())),
-                None => result.add(lost(share.len(), "the new version is being stopped, or serves already")),
-            }
+            let Some(starting) = Starting::begin(self) else {
+                result.add(lost(share.len(), "the new version is being stopped, or serves already"));
+                continue;
+            };
+            let tell = tell.clone();
+            let task = async move {
+                let _ = tell.send(starting.heir(share).await);
+            };
+            self.tasks.spawn(task.in_current_span());
         }
-        while let Some(heir) = heirs.join_next().await {
-            result.add(heir.unwrap_or_default());
+        drop(tell);
+        while let Some(heir) = heirs.recv().await {
+            result.add(heir);
         }
         result
     }
@@ -361,7 +367,7 @@ struct Opening(Arc<Inner>);
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if tokio::runtime::Handle::try_current().is_ok() {
+        if sync::can_spawn() {
             self.0.let_in();
         }
     }

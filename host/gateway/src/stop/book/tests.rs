@@ -256,6 +256,7 @@ impl World {
             took: Duration::ZERO,
             cpu: Duration::ZERO,
             overshoot: Duration::ZERO,
+            snapshot: tidegate_runtime::Snapshot::None,
             error: None,
         };
         self.stops.observer(life.generation)(&record);
