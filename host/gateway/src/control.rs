@@ -4,25 +4,28 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `course` | who comes, who goes and why: what random histories are run against |
 //! | `reload` | from the file to the next generation |
 //! | `switch` | plugins that are switched off and on again, and rolled back |
 //! | `retire` | the end of what has been replaced |
 //! | `health` | who watches that new versions of plugins do well |
 //! | `watch` | who watches the files |
 
+mod course;
+#[cfg(test)]
+mod exploration;
 mod health;
 mod reload;
 mod retire;
 mod switch;
 mod watch;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tidegate_runtime::{CallError, Plugin, Runtime};
+use tidegate_runtime::{CallError, Runtime};
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +41,7 @@ use crate::stop::phase::PhaseView;
 use crate::supervisor::Notifier;
 use crate::telemetry::Telemetry;
 
+use self::course::{Course, Leaving};
 pub use self::reload::Reloaded;
 pub use self::retire::Retirement;
 pub use self::switch::Switched;
@@ -93,19 +97,9 @@ struct Shared {
 /// What only a change may touch.
 #[derive(Debug)]
 struct Changes {
-    /// The last number that was given to a generation, also to one that did not come about.
-    last: u64,
+    course: Course,
     /// The tables that somebody may still need: last the current one, before it those that exchanges still go on with.
     tables: Vec<retire::Served>,
-    /// What a plugin can be rolled back to, by name.
-    fallbacks: HashMap<Arc<str>, Fallback>,
-}
-
-/// The last version of a plugin that did well. It has been stopped, or is about to be; its component is still there.
-#[derive(Debug)]
-struct Fallback {
-    plugin: Plugin,
-    loaded_with: config::Plugin,
 }
 
 /// A change that did not come about.
@@ -166,7 +160,7 @@ impl Control {
         let control = Self {
             shared: Arc::new(Shared {
                 current: ArcSwap::from_pointee(first),
-                changes: tokio::sync::Mutex::new(Changes { last: 1, tables, fallbacks: HashMap::new() }),
+                changes: tokio::sync::Mutex::new(Changes { course: Course::default(), tables }),
                 closing: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 watched,
@@ -208,7 +202,7 @@ impl Control {
     }
 
     /// Put another generation in the place of the current one. From here on nothing can fail, and nothing waits.
-    fn swap(&self, changes: &mut Changes, next: Generation, leaving: Vec<retire::Leaving>) -> Retirement {
+    fn swap(&self, changes: &mut Changes, next: Generation, leaving: Vec<Leaving>) -> Retirement {
         let Parts { proxy, telemetry, roster, .. } = &self.shared.parts;
         let (table, drained) = Table::new(&next.config, &next.seats(), telemetry, Some(&proxy.table()));
         let entries: Vec<_> = leaving.iter().map(|leaving| leaving.entry.clone()).collect();
@@ -217,18 +211,17 @@ impl Control {
         changes.tables.retain(|table| !table.drained.is_over());
         let former = changes.tables.clone();
         changes.tables.push(retire::Served { generation: next.number, drained });
-        let drain = next.config.shutdown.drain;
+        let (number, drain) = (next.number, next.config.shutdown.drain);
         self.shared.current.store(Arc::new(next));
         proxy.install(table);
-        self.shared.generations.send_replace(changes.last);
+        self.shared.generations.send_replace(number);
         self.retire(former, leaving, drain)
     }
 
-    /// The next generation, with the configuration of the current one and other members.
-    fn successor(&self, changes: &mut Changes, members: Vec<Member>) -> Generation {
+    /// Generation `number`, with the configuration of the current one and other members.
+    fn successor(&self, number: u64, members: Vec<Member>) -> Generation {
         let current = self.current();
-        changes.last += 1;
-        Generation { number: changes.last, config: Arc::clone(&current.config), ledger: current.ledger, members }
+        Generation { number, config: Arc::clone(&current.config), ledger: current.ledger, members }
     }
 
     /// The plugin of this name.

@@ -2,8 +2,9 @@
 //! ever changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate_runtime::{Plugin, Unavailable};
+use tidegate_runtime::{Health, Plugin, StopReason, Unavailable};
 
 use crate::config::{self, Config};
 use crate::plugins::{Before, Loaded};
@@ -11,9 +12,52 @@ use crate::proxy::Seat;
 use crate::roster::Entry;
 use crate::stop::ledger::Ledger;
 
+/// A plugin, as far as it matters for who serves and who has to be accounted for. There is one besides [`Plugin`]: the
+/// models' own, which has no guests.
+pub trait Hosted: Clone {
+    /// Its name in the configuration.
+    fn name(&self) -> &Arc<str>;
+    /// `sha256:` and 64 hex digits.
+    fn digest(&self) -> &Arc<str>;
+    /// Numbers of the instances that there are.
+    fn instances(&self) -> Vec<u64>;
+    /// Whether its calls end well.
+    fn does_well(&self) -> bool;
+    /// Stop every instance, within the plugin's limit and no more than `budget`. A second stop joins the first.
+    fn stop(&self, reason: StopReason, budget: Duration) -> impl Future<Output = ()> + Send;
+    /// Stop the version before it, and take over its calls and its state.
+    fn take_over(&self, old: &Self) -> impl Future<Output = ()> + Send;
+}
+
+impl Hosted for Plugin {
+    fn name(&self) -> &Arc<str> {
+        self.name()
+    }
+
+    fn digest(&self) -> &Arc<str> {
+        self.digest()
+    }
+
+    fn instances(&self) -> Vec<u64> {
+        self.instances()
+    }
+
+    fn does_well(&self) -> bool {
+        *self.health().borrow() == Health::Good
+    }
+
+    async fn stop(&self, reason: StopReason, budget: Duration) {
+        self.stop(reason, budget).await;
+    }
+
+    async fn take_over(&self, old: &Self) {
+        self.take_over(old, old.limits().shutdown).await;
+    }
+}
+
 /// One state of what serves.
 #[derive(Debug)]
-pub struct Generation {
+pub struct Generation<P = Plugin> {
     /// Counted from 1.
     pub number: u64,
     /// The configuration.
@@ -21,14 +65,14 @@ pub struct Generation {
     /// How its grace period is split.
     pub ledger: Ledger,
     /// The plugins of the configuration, in its order.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<P>>,
 }
 
 /// A plugin in its place.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub struct Member<P = Plugin> {
     /// The plugin.
-    pub plugin: Plugin,
+    pub plugin: P,
     /// The table it was loaded with.
     pub loaded_with: config::Plugin,
     /// The generation that loaded it.
@@ -79,6 +123,15 @@ impl Standing {
         }
     }
 
+    /// Why the instances of a plugin that stands like this are stopped; `None` if they are not.
+    pub(crate) fn stops(self) -> Option<StopReason> {
+        match self {
+            Self::Serving => None,
+            Self::Disabled => Some(StopReason::Disable),
+            Self::Quarantined => Some(StopReason::Quarantine),
+        }
+    }
+
     fn out(self) -> Option<Unavailable> {
         match self {
             Self::Serving => None,
@@ -88,11 +141,20 @@ impl Standing {
     }
 }
 
-impl Member {
+impl<P> Member<P> {
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.loaded_with.name
+    }
+
+    /// Whether it takes over from this one, with its state.
+    #[must_use]
+    pub fn inherits_from(&self, old: &Self) -> bool {
+        self.loaded_with.hand_over
+            && self.name() == old.name()
+            && self.generation > old.generation
+            && [self.standing, old.standing] == [Standing::Serving; 2]
     }
 
     /// Which life of the plugin it is.
@@ -102,27 +164,29 @@ impl Member {
     }
 }
 
-impl Generation {
+impl<P: Hosted> Generation<P> {
     /// The first one.
     #[must_use]
-    pub fn first(config: Config, ledger: Ledger, loaded: Vec<Loaded>) -> Self {
-        let members = members(&config, loaded, None, 1);
+    pub fn first(config: Config, ledger: Ledger, loaded: Vec<Loaded<P>>) -> Self {
+        let members = members(&[], &config.plugins, loaded, 1);
         Self { number: 1, config: Arc::new(config), ledger, members }
-    }
-
-    /// The one with this number that comes after `before`. `loaded` are the plugins of `config`, in its order.
-    #[must_use]
-    pub fn after(before: &Self, number: u64, config: Config, ledger: Ledger, loaded: Vec<Loaded>) -> Self {
-        let members = members(&config, loaded, Some(before), number);
-        Self { number, config: Arc::new(config), ledger, members }
     }
 
     /// The plugin of this name.
     #[must_use]
-    pub fn member(&self, name: &str) -> Option<&Member> {
+    pub fn member(&self, name: &str) -> Option<&Member<P>> {
         self.members.iter().find(|member| **member.name() == *name)
     }
 
+    /// The plugins as the roster lists them.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry<P>> {
+        let entry = |member: &Member<P>| Entry { plugin: member.plugin.clone(), generation: member.generation };
+        self.members.iter().map(entry).collect()
+    }
+}
+
+impl Generation {
     /// The plugins as the proxy sees them.
     #[must_use]
     pub fn seats(&self) -> Vec<Seat> {
@@ -130,26 +194,29 @@ impl Generation {
         self.members.iter().map(seat).collect()
     }
 
-    /// The plugins as the roster lists them.
-    #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
-        let entry = |member: &Member| Entry { plugin: member.plugin.clone(), generation: member.generation };
-        self.members.iter().map(entry).collect()
-    }
-
     /// The plugins as a load looks at them.
     #[must_use]
     pub fn before(&self) -> Vec<Before> {
-        let before = |member: &Member| Before { plugin: member.plugin.clone(), config: member.loaded_with.clone() };
+        let before = |member: &Member| Before {
+            plugin: member.plugin.clone(),
+            config: member.loaded_with.clone(),
+            serves: member.standing == Standing::Serving,
+        };
         self.members.iter().map(before).collect()
     }
 }
 
-/// A plugin that was kept stays what it was; every other one begins its life in generation `number`. What an operator has
-/// switched off stays off, whatever its version; a quarantine is over when there is another version.
-fn members(config: &Config, loaded: Vec<Loaded>, before: Option<&Generation>, number: u64) -> Vec<Member> {
-    let member = |(loaded, table): (Loaded, &config::Plugin)| {
-        let old = before.and_then(|before| before.member(&table.name));
+/// The members of generation `number`, which comes after `before` and has these plugins, loaded in the order of their
+/// tables. One that was kept stays what it was; every other one begins its life. What an operator has switched off stays
+/// off, whatever its version; a quarantine is over when there is another version.
+pub(crate) fn members<P: Hosted>(
+    before: &[Member<P>],
+    tables: &[config::Plugin],
+    loaded: Vec<Loaded<P>>,
+    number: u64,
+) -> Vec<Member<P>> {
+    let member = |(loaded, table): (Loaded<P>, &config::Plugin)| {
+        let old = before.iter().find(|old| *old.name() == table.name);
         match old {
             Some(old) if loaded.kept => Member { loaded_with: table.clone(), ..old.clone() },
             _ => Member {
@@ -164,5 +231,5 @@ fn members(config: &Config, loaded: Vec<Loaded>, before: Option<&Generation>, nu
             },
         }
     };
-    loaded.into_iter().zip(&config.plugins).map(member).collect()
+    loaded.into_iter().zip(tables).map(member).collect()
 }

@@ -4,6 +4,10 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;
+// Of the runtime, which cannot lend it: one for the tests of both.
+#[cfg(test)]
+#[path = "../../runtime/src/explore.rs"]
+mod explore;
 pub mod gateway;
 pub mod generation;
 pub mod plugins;

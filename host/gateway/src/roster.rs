@@ -5,28 +5,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidegate_runtime::Plugin;
 
-use crate::generation::Life;
+use crate::generation::{Hosted, Life};
 
 /// Every plugin that has instances, or may get some.
-#[derive(Debug, Default)]
-pub struct Roster(Mutex<Lists>);
+#[derive(Debug)]
+pub struct Roster<P = Plugin>(Mutex<Lists<P>>);
 
-#[derive(Debug, Default)]
-struct Lists {
-    seated: Vec<Entry>,
-    leaving: Vec<Entry>,
+#[derive(Debug)]
+struct Lists<P> {
+    seated: Vec<Entry<P>>,
+    leaving: Vec<Entry<P>>,
 }
 
 /// One life of a plugin.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Entry<P = Plugin> {
     /// The plugin.
-    pub plugin: Plugin,
+    pub plugin: P,
     /// The generation that loaded it.
     pub generation: u64,
 }
 
-impl Entry {
+impl<P: Hosted> Entry<P> {
     /// Which life of the plugin it is.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -34,29 +34,35 @@ impl Entry {
     }
 }
 
-impl Roster {
+impl<P> Default for Roster<P> {
+    fn default() -> Self {
+        Self(Mutex::new(Lists { seated: Vec::new(), leaving: Vec::new() }))
+    }
+}
+
+impl<P: Hosted> Roster<P> {
     /// A generation has taken over, with these plugins. `leaving` are those that are about to be stopped; one of them may
     /// keep its place, switched off.
-    pub fn seat(&self, seated: Vec<Entry>, leaving: &[Entry]) {
+    pub fn seat(&self, seated: Vec<Entry<P>>, leaving: &[Entry<P>]) {
         let mut lists = self.lock();
         lists.seated = seated;
         lists.leaving.extend(leaving.iter().cloned());
     }
 
     /// A plugin has been stopped.
-    pub fn left(&self, entry: &Entry) {
+    pub fn left(&self, entry: &Entry<P>) {
         self.lock().leaving.retain(|leaving| leaving.life() != entry.life());
     }
 
     /// Those that are on their way out.
     #[must_use]
-    pub fn leaving(&self) -> Vec<Entry> {
+    pub fn leaving(&self) -> Vec<Entry<P>> {
         self.lock().leaving.clone()
     }
 
     /// All of them, by name and then from the oldest to the newest.
     #[must_use]
-    pub fn all(&self) -> Vec<Entry> {
+    pub fn all(&self) -> Vec<Entry<P>> {
         let mut all = {
             let lists = self.lock();
             let mut all = lists.seated.clone();
@@ -73,7 +79,7 @@ impl Roster {
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lists> {
+    fn lock(&self) -> MutexGuard<'_, Lists<P>> {
         // Entries come and go whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! The stop protocol: phases, the ledger that splits the grace period, the protocol itself, the log of stopped instances,
 //! and the report.
 
-mod book;
+pub(crate) mod book;
 pub mod ledger;
 pub mod log;
 pub mod phase;

@@ -12,8 +12,8 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::environment::Ticks;
+use crate::error::StartError;
 use crate::host::{self, Guest};
-use crate::runtime::StartError;
 use crate::ticker::Ticker;
 
 /// Core instances, memories and stacks per component. Toolchains add shim modules to the one the author wrote.

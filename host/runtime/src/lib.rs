@@ -12,6 +12,7 @@
 //! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
 //! | `host` | the imports, one file each |
 //! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
+//! | `sync` | where threads meet, so that tests can try many orders |
 //! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
 
 mod bindings;
@@ -22,6 +23,8 @@ mod engine;
 pub mod environment;
 mod error;
 mod exchange;
+#[cfg(test)]
+mod explore;
 mod fields;
 mod hooks;
 mod host;
@@ -34,16 +37,17 @@ mod pool;
 mod runtime;
 mod stats;
 mod stop;
+mod sync;
 mod text;
 mod ticker;
 
 pub use contract::{Hook, Hooks};
-pub use error::{CallError, EndCause, LoadError, Unavailable};
+pub use error::{CallError, EndCause, LoadError, StartError, Unavailable};
 pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, UpstreamNames, Verdict};
 pub use inspect::{Import, Inspection};
 pub use limits::{Instances, Isolation, Limits, Recycle};
-pub use plugin::{Plugin, PluginSpec};
+pub use plugin::{HandOver, Plugin, PluginSpec};
 pub use pool::Health;
-pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, StartError, digest};
-pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, PluginStats, Tally};
-pub use stop::{Phase, StopObserver, StopOutcome, StopReason, StopRecord};
+pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, digest};
+pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, Late, PluginStats, SnapshotOutcome, Tally};
+pub use stop::{Phase, Snapshot, StopObserver, StopOutcome, StopReason, StopRecord};

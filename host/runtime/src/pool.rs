@@ -5,19 +5,24 @@
 //! (`release`) or says that it is gone (`retire`), or out with someone who stops it (from `recycle`, `surplus` or
 //! `close` on, until `ended` and `told`). Those that serve are at most `max`, and so are those that are stopped one at a
 //! time: that is what an engine's slots are reserved for.
+//!
+//! A pool is held to begin with: instances can be prepared in it and calls can wait, but nobody gets an instance before
+//! it is opened.
 
 mod breaker;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::contract::Hook;
 use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
 use crate::stats::InstanceCounts;
+use crate::sync::Mutex;
 use breaker::Breaker;
 use queue::Waiters;
 
@@ -44,6 +49,8 @@ pub(crate) struct Pool<T> {
 
 struct State<T> {
     size: Size,
+    /// Set until the pool is opened.
+    held: bool,
     /// The one that was used last serves next, so that those beyond what the load needs stay unused. They are in front.
     idle: VecDeque<Idle<T>>,
     /// Numbers of all that serve, idle or out.
@@ -147,6 +154,7 @@ impl<T: Numbered> Pool<T> {
         Arc::new(Self {
             state: Mutex::new(State {
                 size,
+                held: true,
                 idle: VecDeque::with_capacity(size.max.min(1024)),
                 live: BTreeSet::new(),
                 stopping: BTreeMap::new(),
@@ -175,7 +183,9 @@ impl<T: Numbered> Pool<T> {
         if state.breaker.is_open(now) {
             return Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen));
         }
-        if let Some(Idle { instance, .. }) = state.idle.pop_back() {
+        if !state.held
+            && let Some(Idle { instance, .. }) = state.idle.pop_back()
+        {
             return Acquired::Ready(instance);
         }
         let most = state.size.queue;
@@ -189,7 +199,7 @@ impl<T: Numbered> Pool<T> {
     /// Ask again until there is none; each must be followed by `started` or `failed_to_start`.
     pub(crate) fn wants_start(&self) -> Option<Start> {
         let mut state = self.state();
-        if state.closed.is_some() {
+        if state.closed.is_some() || state.held {
             return None;
         }
         let coming = state.live.len() + state.starting;
@@ -198,10 +208,44 @@ impl<T: Numbered> Pool<T> {
         if !wanted || (state.breaker.has_tripped() && state.starting > 0) {
             return None;
         }
-        state.starting += 1;
-        let number = state.next_number;
-        state.next_number += 1;
-        Some(Start { number, delay: state.breaker.delay() })
+        Some(state.start())
+    }
+
+    /// Leave to prepare an instance while the pool is held, up to `min`. Each must be followed as one of `wants_start`,
+    /// or by `not_started`.
+    pub(crate) fn may_prepare(&self) -> Option<Start> {
+        let mut state = self.state();
+        let room = state.live.len() + state.starting < state.size.min;
+        (state.held && state.closed.is_none() && room).then(|| state.start())
+    }
+
+    /// Take out an instance that was prepared but is not needed, to be stopped.
+    pub(crate) fn spare(&self) -> Option<T> {
+        let mut state = self.state();
+        if !state.held {
+            return None;
+        }
+        let spare = state.idle.pop_front()?;
+        if state.take_out(spare.instance.number()) {
+            return Some(spare.instance);
+        }
+        state.idle.push_front(spare);
+        None
+    }
+
+    /// Let calls in; those that wait get what there is. Ask `wants_start` after it.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.held) && state.closed.is_none() {
+            for Idle { instance, since } in std::mem::take(&mut state.idle) {
+                state.hand_out(instance, since);
+            }
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        let state = self.state();
+        state.held && state.closed.is_none()
     }
 
     /// A started instance is ready. Handed back if the pool has been closed meanwhile; `failed_to_start` is to follow when
@@ -222,24 +266,33 @@ impl<T: Numbered> Pool<T> {
         let mut state = self.state();
         state.starting = state.starting.saturating_sub(1);
         match &state.closed {
-            None => state.fault(now),
+            None => state.fault(Hook::Configure, now),
             Some(closed) => drop(closed.send(Back::NotStarted)),
         }
     }
 
-    /// A call went well, and its instance is free again. Tells whether `wants_start` should be asked.
-    pub(crate) fn release(&self, instance: T, now: Moment) -> bool {
+    /// An instance was not started, for no fault of its own.
+    pub(crate) fn not_started(&self) {
         let mut state = self.state();
-        state.success();
+        state.starting = state.starting.saturating_sub(1);
+        if let Some(closed) = &state.closed {
+            let _ = closed.send(Back::NotStarted);
+        }
+    }
+
+    /// A call of `hook` went well, and its instance is free again. Tells whether `wants_start` should be asked.
+    pub(crate) fn release(&self, instance: T, hook: Hook, now: Moment) -> bool {
+        let mut state = self.state();
+        state.success(hook);
         state.hand_out(instance, now);
         state.live.len() + state.starting < state.size.min
     }
 
-    /// A call went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
+    /// A call of `hook` went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
     /// being stopped as there may be or because everything is, it is to be released. Ask `wants_start` after a yes.
-    pub(crate) fn recycle(&self, number: u64) -> bool {
+    pub(crate) fn recycle(&self, number: u64, hook: Hook) -> bool {
         let mut state = self.state();
-        state.success();
+        state.success(hook);
         state.take_out(number)
     }
 
@@ -287,12 +340,12 @@ impl<T: Numbered> Pool<T> {
         }
     }
 
-    /// An instance is gone; `fault` tells whether that counts against the plugin.
-    pub(crate) fn retire(&self, number: u64, cause: EndCause, fault: bool, now: Moment) {
+    /// An instance is gone; `fault` is the hook whose call counts against the plugin, if it does.
+    pub(crate) fn retire(&self, number: u64, cause: EndCause, fault: Option<Hook>, now: Moment) {
         let mut state = self.state();
         state.live.remove(&number);
-        if fault {
-            state.fault(now);
+        if let Some(hook) = fault {
+            state.fault(hook, now);
         }
         if let Some(closed) = &state.closed {
             // Nobody listens any more once the stop is over.
@@ -362,7 +415,7 @@ impl<T: Numbered> Pool<T> {
     }
 
     /// Take back an instance that nobody used since then.
-    fn unused(&self, Idle { instance, since }: Idle<T>) {
+    pub(crate) fn unused(&self, instance: T, since: Moment) {
         self.state().hand_out(instance, since);
     }
 }
@@ -376,9 +429,18 @@ impl<T: Numbered> State<T> {
         if let Some(closed) = &self.closed {
             // One that is given up on is told of already when it comes back after all.
             let _ = closed.send(Back::Instance(instance));
+        } else if self.held {
+            self.idle.push_back(Idle { instance, since });
         } else if let Some(unused) = self.waiters.grant(Idle { instance, since }) {
             self.idle.push_back(unused);
         }
+    }
+
+    fn start(&mut self) -> Start {
+        self.starting += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        Start { number, delay: self.breaker.delay() }
     }
 
     /// Take an instance that serves out of service, if there is room for one more that is being stopped.
@@ -402,17 +464,17 @@ impl<T: Numbered> State<T> {
         self.stopping.iter().filter(|(_, ending)| **ending == Ending::Running).map(|(number, _)| *number)
     }
 
-    fn fault(&mut self, now: Moment) {
-        self.breaker.fault(now);
+    fn fault(&mut self, hook: Hook, now: Moment) {
+        self.breaker.fault(hook, now);
         self.tell_health();
         if self.breaker.is_open(now) {
             self.waiters.refuse(Unavailable::BreakerOpen);
         }
     }
 
-    fn success(&mut self) {
+    fn success(&mut self, hook: Hook) {
         // The way of every call that ends well: nothing to tell unless something was wrong.
-        if self.breaker.success() {
+        if self.breaker.success(hook) {
             self.tell_health();
         }
     }

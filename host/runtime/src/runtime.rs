@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wasmtime::component::Component;
 
 use crate::cache::Cache;
@@ -15,7 +14,7 @@ use crate::check;
 use crate::contract::Hook;
 use crate::engine::{self, Allocator, Reservation, Space};
 use crate::environment::Environment;
-use crate::error::LoadError;
+use crate::error::{LoadError, StartError};
 use crate::host::LifecycleView;
 use crate::inspect::{self, Inspection};
 use crate::instance::Template;
@@ -23,6 +22,7 @@ use crate::limits::Instances;
 use crate::meter::Halt;
 use crate::plugin::{Plugin, PluginSpec};
 use crate::stop::Phase;
+use crate::sync::Tasks;
 
 /// The largest component that is compiled, bytes. Python components have some 18 MB.
 pub const MAX_COMPONENT: usize = 64 << 20;
@@ -42,17 +42,6 @@ pub struct RuntimeConfig {
     pub environment: Environment,
 }
 
-/// The engine could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// wasmtime refused the machine or the configuration.
-    #[error("the WebAssembly engine cannot start: {0}")]
-    Engine(String),
-    /// No thread for the ticker.
-    #[error("the epoch ticker cannot start: {0}")]
-    Ticker(#[source] std::io::Error),
-}
-
 /// The engines and what all plugins share. Cheap to clone; plugins keep alive what they need of it.
 #[derive(Clone)]
 pub struct Runtime {
@@ -66,7 +55,7 @@ struct Shared {
     environment: Environment,
     phase: Arc<AtomicU8>,
     abandon: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -93,7 +82,7 @@ impl Runtime {
                 environment: config.environment,
                 phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
                 abandon: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                tasks: Tasks::new(),
             }),
         })
     }
@@ -149,6 +138,9 @@ impl Runtime {
         if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }
+        if spec.hand_over && !check::hands_over(&component) {
+            return Err(LoadError::NoHandOver);
+        }
         let pre = slots
             .space()
             .linker()
@@ -167,6 +159,7 @@ impl Runtime {
             _slots: Arc::new(slots),
             lifecycle: LifecycleView::new(clock, shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
+            tally: spec.tally.clone(),
             stores: Arc::new(()),
         };
         Plugin::start(template, digest, spec, shared.tasks.clone()).await.map_err(LoadError::Configure)
@@ -230,7 +223,7 @@ impl Runtime {
         self.shared.abandon.cancel();
     }
 
-    /// Advance the epoch of the newest engine by hand; only with [`Ticks::Manual`].
+    /// Advance the epoch of the newest engine by hand; only with [`crate::environment::Ticks::Manual`].
     pub fn tick(&self) {
         self.newest().engine().increment_epoch();
     }

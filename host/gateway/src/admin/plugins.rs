@@ -62,6 +62,7 @@ struct Instances {
     idle: usize,
     busy: usize,
     starting: usize,
+    stopping: usize,
     waiting: usize,
     stores_live: u64,
 }
@@ -161,6 +162,7 @@ fn instances(table: &config::Plugin, stats: &PluginStats) -> Instances {
         idle: stats.instances.idle,
         busy: stats.instances.busy,
         starting: stats.instances.starting,
+        stopping: stats.instances.stopping,
         waiting: stats.instances.waiting,
         stores_live: stats.stores_live,
     }

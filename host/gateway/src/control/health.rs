@@ -43,8 +43,6 @@ impl Control {
     /// A new version has done well for long enough: what it could have been rolled back to may go.
     async fn end_probation(&self, life: &Life) {
         let Ok(mut changes) = self.turn().await else { return };
-        if self.current().member(&life.name).is_some_and(|member| member.life() == *life) {
-            changes.fallbacks.remove(&life.name);
-        }
+        changes.course.end_probation(&self.current().members, life);
     }
 }

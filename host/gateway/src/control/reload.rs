@@ -1,16 +1,14 @@
 //! From the config file to the next generation. Everything that can fail comes before the swap.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_runtime::{Health, StopReason};
 use tokio::time::Instant;
 
-use super::retire::Leaving;
-use super::{Changes, Control, ControlError, Fallback, Parts, Retirement, needs_restart};
+use super::course::Step;
+use super::{Changes, Control, ControlError, Parts, Retirement, needs_restart};
 use crate::config::Config;
-use crate::generation::{Generation, Member, Standing};
+use crate::generation::{Generation, Member};
 use crate::plugins::{self, Loaded, Loader, Progress};
 use crate::stop::ledger::Ledger;
 
@@ -72,8 +70,7 @@ impl Control {
         let Parts { file, runtime, stops, serving, .. } = &self.shared.parts;
         let config = self.read(file.clone()).await?;
         let before = self.current();
-        changes.last += 1;
-        let number = changes.last;
+        let number = changes.course.number();
         // A configuration that was read from a file has been checked.
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).unwrap_or(before.ledger);
 
@@ -96,28 +93,19 @@ impl Control {
         let needs_restart = needs_restart(&self.shared.started_with, &config);
         let (kept, started) = names(&loaded);
         let probation = probation(&config);
-        let next = Generation::after(&before, number, config, ledger, loaded);
+        let Step { members, leaving } =
+            changes.course.reload(&before.members, &config.plugins, loaded, number, probation.is_some());
+        let next = Generation { number, config: Arc::new(config), ledger, members };
         let config = Arc::clone(&next.config);
         let stays = |old: &Member| next.members.iter().any(|new| new.life() == old.life());
-        let gone: Vec<&Member> = before.members.iter().filter(|old| !stays(old)).collect();
-        let replaced = gone.iter().filter(|old| old.standing == Standing::Serving);
-        // Loaded to see that it can be, and switched off.
-        let off = next.members.iter().filter(|new| new.generation == number && new.standing == Standing::Disabled);
-        let leaving = replaced
-            .map(|old| Leaving::new(old, StopReason::Reload))
-            .chain(off.map(|new| Leaving::new(new, StopReason::Disable)))
-            .collect();
-        let earlier = std::mem::take(&mut changes.fallbacks);
-        if probation.is_some() {
-            changes.fallbacks = fallbacks(earlier, &before, &next);
-        }
-        let stopped = gone.iter().map(|old| Arc::clone(old.name())).collect();
+        let gone = before.members.iter().filter(|old| !stays(old));
+        let stopped = gone.map(|old| Arc::clone(old.name())).collect();
         let fresh: Vec<Member> = next.members.iter().filter(|member| member.generation == number).cloned().collect();
         let retirement = self.swap(changes, next, leaving);
         serving.apply(&config.server, prepared);
         self.shared.parts.tokens.store(config.admin.token.clone().map(Arc::new));
         for member in &fresh {
-            let on_probation = changes.fallbacks.contains_key(member.name());
+            let on_probation = changes.course.can_roll_back(member.name());
             self.watch_over(member, probation.filter(|_| on_probation));
         }
         Ok(Reloaded { generation: number, kept, started, stopped, needs_restart, retirement })
@@ -137,32 +125,6 @@ impl Control {
 fn probation(config: &Config) -> Option<Instant> {
     let rollback = config.reload.rollback;
     (!rollback.is_zero()).then(|| Instant::now() + rollback)
-}
-
-/// For every plugin that is replaced by another version: the last version that did well.
-fn fallbacks(
-    mut earlier: HashMap<Arc<str>, Fallback>,
-    before: &Generation,
-    next: &Generation,
-) -> HashMap<Arc<str>, Fallback> {
-    let mut fallbacks = HashMap::new();
-    for new in &next.members {
-        let name = new.name();
-        let Some(old) = before.member(name) else { continue };
-        let fallback = if old.life() == new.life() {
-            // Still the same, and perhaps still on probation.
-            earlier.remove(name)
-        } else if old.standing == Standing::Serving && *old.plugin.health().borrow() == Health::Good {
-            Some(Fallback { plugin: old.plugin.clone(), loaded_with: old.loaded_with.clone() })
-        } else {
-            // The one that is replaced did not do well itself: what came before it is still what is healthy.
-            earlier.remove(name)
-        };
-        if let Some(fallback) = fallback {
-            fallbacks.insert(Arc::clone(name), fallback);
-        }
-    }
-    fallbacks
 }
 
 /// The names of those that were kept, and of those that are new.

@@ -1,32 +1,20 @@
 //! The end of what has been replaced: exchanges that began with it come to their end, then its plugins are stopped, and
 //! then nothing of it is left.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_runtime::StopReason;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use super::Control;
-use crate::generation::Member;
+use super::course::Leaving;
+use super::{Control, Parts};
+use crate::generation::Hosted;
 use crate::proxy::Drained;
-use crate::roster::Entry;
-use crate::stop::phase::Phase;
-
-/// A plugin that has to go, and why.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    pub(super) entry: Entry,
-    reason: StopReason,
-}
-
-impl Leaving {
-    pub(super) fn new(member: &Member, reason: StopReason) -> Self {
-        Self { entry: Entry { plugin: member.plugin.clone(), generation: member.generation }, reason }
-    }
-}
+use crate::roster::{Entry, Roster};
+use crate::stop::phase::{Phase, PhaseView};
 
 /// The end of a former generation, which goes on by itself whether anybody waits for it or not.
 #[derive(Debug)]
@@ -62,32 +50,62 @@ impl Control {
         let number = former.last().map_or(0, |last| last.generation);
         let span = tracing::info_span!("retire", generation = number);
         let task = async move {
-            join_all(leaving.iter().map(|Leaving { entry, reason }| async {
-                let with = former.iter().filter(|served| served.generation >= entry.generation);
-                let mut phase = control.shared.parts.phase.clone();
-                tokio::select! {
-                    _ = join_all(with.map(|served| served.drained.wait())) => {}
-                    // Everything is being stopped: what still runs has had the drain of the whole process.
-                    () = phase.reached(Phase::Stopping) => {}
-                    () = tokio::time::sleep(drain) => tracing::warn!(
-                        plugin = %entry.plugin.name(),
+            let Parts { phase, roster, .. } = &control.shared.parts;
+            let overdue = |entry: &Entry| {
+                let plugin = Arc::clone(entry.plugin.name());
+                async move {
+                    tokio::time::sleep(drain).await;
+                    tracing::warn!(
+                        %plugin,
                         ?drain,
                         "exchanges of a former generation are still under way; this plugin is stopped now"
-                    ),
+                    );
                 }
-                let limit = entry.plugin.limits().shutdown;
-                entry.plugin.stop(*reason, limit).await;
-                control.shared.parts.roster.left(entry);
-            }))
-            .await;
-            drop(leaving);
-            if let Some(last) = former.last() {
-                last.drained.wait().await;
-            }
+            };
+            end(former, leaving, phase, roster, overdue).await;
             tracing::debug!("nothing of this generation is left");
             drop(retiring);
         };
         Retirement(Some(self.shared.tasks.spawn(task.instrument(span))))
+    }
+}
+
+/// The end of the last of the `former` generations: each plugin that leaves with it hands its state to its heir, or is
+/// stopped when nobody needs it any more, or its exchanges are `overdue`.
+pub(super) async fn end<P: Hosted, F: Future<Output = ()>>(
+    former: Vec<Served>,
+    leaving: Vec<Leaving<P>>,
+    phase: &PhaseView,
+    roster: &Roster<P>,
+    overdue: impl Fn(&Entry<P>) -> F,
+) {
+    join_all(leaving.iter().map(|Leaving { entry, reason, heir }| {
+        let with = former.iter().filter(|served| served.generation >= entry.generation);
+        let (unused, overdue) = (join_all(with.map(|served| served.drained.wait())), overdue(entry));
+        let mut phase = phase.clone();
+        async move {
+            match heir {
+                // Exchanges that go on with the old version reach the new one from here on: there is nobody to wait for.
+                Some(heir) => heir.take_over(&entry.plugin).await,
+                None => {
+                    tokio::select! {
+                        biased;
+                        _ = unused => {}
+                        // Everything is being stopped: what still runs has had the drain of the whole process.
+                        () = phase.reached(Phase::Stopping) => {}
+                        () = overdue => {}
+                    }
+                    // The plugin's own limit is shorter.
+                    entry.plugin.stop(*reason, Duration::MAX).await;
+                }
+            }
+            roster.left(entry);
+        }
+    }))
+    .await;
+    drop(leaving);
+    if let Some(last) = former.last() {
+        last.drained.wait().await;
     }
 }
 

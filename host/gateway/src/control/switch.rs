@@ -2,11 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use tidegate_runtime::StopReason;
-
-use super::retire::Leaving;
+use super::course::{Course, Step};
 use super::{Control, ControlError, Retirement};
-use crate::generation::{Life, Member, Standing, Version};
+use crate::generation::{Life, Member, Standing};
 
 /// A plugin that has been switched.
 #[derive(Debug)]
@@ -41,13 +39,13 @@ impl Control {
 
     /// Quarantine this life of a plugin, if it still serves.
     pub(super) async fn give_up(&self, life: &Life) {
-        match self.take_out(&life.name, Standing::Quarantined, |member| member.life() == *life).await {
-            Ok(Switched { changed: true, .. }) => tracing::warn!(
+        let taken_out = self.take_out(&life.name, Standing::Quarantined, |member| member.life() == *life).await;
+        if taken_out.is_ok_and(|switched| switched.changed) {
+            tracing::warn!(
                 plugin = %life.name,
                 hint = "find out why it fails; a new version or POST /v1/plugins/NAME/enable brings it back",
                 "plugin has been quarantined: it kept failing"
-            ),
-            Ok(_) | Err(_) => {}
+            );
         }
     }
 
@@ -59,20 +57,14 @@ impl Control {
     ) -> Result<Switched, ControlError> {
         let mut changes = self.turn().await?;
         let member = self.member(name)?;
-        // A plugin that is out has no instances to stop; another word for it is a change all the same.
-        let had_instances = member.standing == Standing::Serving;
-        if member.standing == standing || !applies(&member) {
-            let (generation, retirement) = (self.current().number, Retirement::none());
+        let before = self.current();
+        let step = if applies(&member) { changes.course.take_out(&before.members, &member, standing) } else { None };
+        let Some(Step { members, leaving }) = step else {
+            let (generation, retirement) = (before.number, Retirement::none());
             return Ok(Switched { standing: member.standing, generation, changed: false, retirement });
-        }
-        let reason = if standing == Standing::Disabled { StopReason::Disable } else { StopReason::Quarantine };
-        let leaving = if had_instances { vec![Leaving::new(&member, reason)] } else { Vec::new() };
-        let members = self.members_with(Member { standing, ..member });
-        let next = self.successor(&mut changes, members);
-        let generation = next.number;
-        // Who is switched off on purpose is nothing to go back to.
-        changes.fallbacks.remove(name);
-        let retirement = self.swap(&mut changes, next, leaving);
+        };
+        let generation = changes.course.number();
+        let retirement = self.swap(&mut changes, self.successor(generation, members), leaving);
         tracing::info!(plugin = name, generation, standing = standing.as_str(), "plugin taken out");
         Ok(Switched { standing, generation, changed: true, retirement })
     }
@@ -88,13 +80,12 @@ impl Control {
             let (generation, retirement) = (self.current().number, Retirement::none());
             return Ok(Switched { standing: Standing::Serving, generation, changed: false, retirement });
         }
-        let number = changes.last + 1;
+        let number = changes.course.number();
         let reviving = member.plugin.revive(self.shared.parts.stops.observer(number));
         let plugin = self.shared.closing.run_until_cancelled(reviving).await.ok_or(ControlError::Stopping)??;
-        let member = Member { plugin, generation: number, standing: Standing::Serving, ..member };
-        let next = self.successor(&mut changes, self.members_with(member.clone()));
-        let retirement = self.swap(&mut changes, next, Vec::new());
-        self.watch_over(&member, None);
+        let Step { members, leaving } = Course::put_back(&self.current().members, &member, plugin, number);
+        let retirement = self.swap(&mut changes, self.successor(number, members), leaving);
+        self.watch_over(&self.member(name)?, None);
         tracing::info!(plugin = name, generation = number, "plugin put back");
         Ok(Switched { standing: Standing::Serving, generation: number, changed: true, retirement })
     }
@@ -104,13 +95,12 @@ impl Control {
     pub(super) async fn roll_back(&self, life: &Life) {
         let Ok(mut changes) = self.turn().await else { return };
         let Ok(member) = self.member(&life.name) else { return };
-        if member.life() != *life || member.standing != Standing::Serving {
+        if member.life() != *life {
             return;
         }
-        let Some(fallback) = changes.fallbacks.remove(&life.name) else { return };
-        let failed = Version { digest: member.plugin.digest().clone(), generation: member.generation };
+        let Some(fallback) = changes.course.fallback(&member) else { return };
         let healthy = fallback.plugin.digest().clone();
-        let number = changes.last + 1;
+        let number = changes.course.number();
         let reviving = fallback.plugin.revive(self.shared.parts.stops.observer(number));
         let plugin = match self.shared.closing.run_until_cancelled(reviving).await {
             Some(Ok(plugin)) => plugin,
@@ -120,34 +110,19 @@ impl Control {
             }
             None => return,
         };
-        let leaving = vec![Leaving::new(&member, StopReason::Quarantine)];
-        let back = Member {
-            plugin,
-            loaded_with: fallback.loaded_with,
-            generation: number,
-            standing: Standing::Serving,
-            rolled_back_from: Some(failed.clone()),
-        };
-        let next = self.successor(&mut changes, self.members_with(back.clone()));
-        let _goes_on = self.swap(&mut changes, next, leaving);
+        let Step { members, leaving } = Course::roll_back(&self.current().members, &member, fallback, plugin, number);
+        let _goes_on = self.swap(&mut changes, self.successor(number, members), leaving);
         self.shared.parts.telemetry.metrics.changes.rollbacks.fetch_add(1, Ordering::Relaxed);
-        self.watch_over(&back, None);
+        if let Ok(back) = self.member(&life.name) {
+            self.watch_over(&back, None);
+        }
         tracing::warn!(
             plugin = %life.name,
-            failed = %failed.digest,
-            failed_generation = failed.generation,
+            failed = %member.plugin.digest(),
+            failed_generation = member.generation,
             %healthy,
             generation = number,
             "plugin has been rolled back: its new version tripped the breaker"
         );
-    }
-
-    /// The current members, with this one in its place.
-    fn members_with(&self, member: Member) -> Vec<Member> {
-        let mut members = self.current().members.clone();
-        if let Some(place) = members.iter_mut().find(|other| other.name() == member.name()) {
-            *place = member;
-        }
-        members
     }
 }

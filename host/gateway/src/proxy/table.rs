@@ -70,7 +70,7 @@ impl Table {
                 counters: telemetry.metrics.exchanges.route(route),
             })
         });
-        let gone = CancellationToken::new();
+        let (gone, drained) = Drained::when_dropped();
         let table = Self {
             routes: Routes::new(&config.routes),
             ways: ways.collect(),
@@ -78,13 +78,19 @@ impl Table {
             upstreams,
             limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
             body_timeout: config.server.body_timeout,
-            _gone: gone.clone().drop_guard(),
+            _gone: gone,
         };
-        (table, Drained(gone))
+        (table, drained)
     }
 }
 
 impl Drained {
+    /// When this guard is dropped.
+    pub(crate) fn when_dropped() -> (DropGuard, Self) {
+        let gone = CancellationToken::new();
+        (gone.clone().drop_guard(), Self(gone))
+    }
+
     /// Wait until the table has been replaced and the last exchange that began with it needs it no more: its response
     /// hooks have run. (Its body may still be on its way to the client.)
     pub async fn wait(&self) {

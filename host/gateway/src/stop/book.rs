@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::{StopOutcome, StopReason, StopRecord};
+use tidegate_runtime::{Plugin, Snapshot, StopOutcome, StopReason, StopRecord};
 use tokio::time::Instant;
 
 use super::log::{StopLog, Stopped};
 use super::phase::Phase;
 use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
-use crate::generation::{Generation, Life};
-use crate::roster::Roster;
+use crate::generation::{Generation, Hosted, Life};
+use crate::roster::{Entry, Roster};
 use crate::signals::{StopCause, StopSignal};
 
 /// The shutdown that goes on, if one does.
@@ -20,7 +20,7 @@ pub struct Ongoing(OnceLock<Arc<Book>>);
 
 impl Ongoing {
     /// It begins. There is one per process.
-    pub(super) fn begin(&self, book: Book) -> Arc<Book> {
+    pub(crate) fn begin(&self, book: Book) -> Arc<Book> {
         Arc::clone(self.0.get_or_init(|| Arc::new(book)))
     }
 
@@ -33,7 +33,7 @@ impl Ongoing {
 
 /// The book of one shutdown.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(crate) struct Book<P = Plugin> {
     began: Instant,
     cause: StopCause,
     grace: Duration,
@@ -41,7 +41,7 @@ pub(super) struct Book {
     /// Plugins in the order of the configuration.
     names: Vec<Arc<str>>,
     stops: Arc<StopLog>,
-    roster: Arc<Roster>,
+    roster: Arc<Roster<P>>,
     pages: Mutex<Pages>,
 }
 
@@ -77,13 +77,13 @@ impl Expected {
     }
 }
 
-impl Book {
-    pub(super) fn new(
+impl<P: Hosted> Book<P> {
+    pub(crate) fn new(
         cause: StopCause,
-        generation: &Generation,
+        generation: &Generation<P>,
         in_flight: usize,
         stops: &Arc<StopLog>,
-        roster: &Arc<Roster>,
+        roster: &Arc<Roster<P>>,
     ) -> Self {
         stops.keep();
         let requests = Requests { in_flight: in_flight as u64, completed: 0, cut: 0 };
@@ -104,19 +104,19 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self, phase: Phase, share: Duration) {
+    pub(crate) fn enter(&self, phase: Phase, share: Duration) {
         let started = self.began.elapsed();
         self.pages().phases.push(PhaseEntry { phase, started, share, took: None });
     }
 
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let elapsed = self.began.elapsed();
         if let Some(entry) = self.pages().phases.last_mut() {
             entry.took = Some(elapsed.saturating_sub(entry.started));
         }
     }
 
-    pub(super) fn drained(&self, completed: u64, cut: u64) {
+    pub(crate) fn drained(&self, completed: u64, cut: u64) {
         let mut pages = self.pages();
         pages.requests.completed = completed;
         pages.requests.cut = cut;
@@ -124,7 +124,7 @@ impl Book {
 
     /// Note which instances have to be accounted for: those that live when they are told to stop, or when a second
     /// signal ends them without being told.
-    pub(super) fn take_stock(&self) {
+    pub(crate) fn take_stock(&self) {
         let now = instances(&self.roster);
         let mut pages = self.pages();
         if pages.second.is_none() && pages.phases.iter().all(|entry| entry.phase < Phase::Stopping) {
@@ -132,12 +132,12 @@ impl Book {
         }
     }
 
-    pub(super) fn cut_short(&self, signal: StopSignal) {
+    pub(crate) fn cut_short(&self, signal: StopSignal) {
         self.take_stock();
         self.pages().second = Some(signal);
     }
 
-    pub(super) fn close(&self) -> Report {
+    pub(crate) fn close(&self) -> Report {
         self.report(true)
     }
 
@@ -157,9 +157,9 @@ impl Book {
             stopped.extend(unheard);
         }
         let position = |name: &Arc<str>| self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
-        stopped.sort_by_key(|Stopped { record, generation }| (position(&record.plugin), *generation, record.instance));
-        let plugins: Vec<PluginReport> =
-            stopped.iter().map(|Stopped { record, generation }| PluginReport::new(record, *generation)).collect();
+        stopped
+            .sort_by_key(|Stopped { record, generation, .. }| (position(&record.plugin), *generation, record.instance));
+        let plugins: Vec<PluginReport> = stopped.iter().map(|stopped| PluginReport::new(stopped, self.began)).collect();
         let exit_code = exit_code(&pages.requests, &plugins, pages.second.map(StopSignal::number), self.exit_zero);
         Report {
             schema: SCHEMA,
@@ -192,18 +192,22 @@ impl Pages {
             took,
             cpu: Duration::ZERO,
             overshoot: took.saturating_sub(budget),
+            snapshot: Snapshot::None,
             error: Some(if abandoned { "abandoned" } else { "its end was not heard of in time" }.to_owned()),
         };
-        Stopped { record, generation: expected.life.generation }
+        Stopped { record, generation: expected.life.generation, ended: Instant::now() }
     }
 }
 
 /// Every live instance, of those that serve and of those that are being stopped.
-fn instances(roster: &Roster) -> Vec<Expected> {
-    let of = |entry: crate::roster::Entry| {
+fn instances<P: Hosted>(roster: &Roster<P>) -> Vec<Expected> {
+    let of = |entry: Entry<P>| {
         let (life, digest) = (entry.life(), entry.plugin.digest().clone());
         let expected = move |instance| Expected { life: life.clone(), digest: digest.clone(), instance };
         entry.plugin.instances().into_iter().map(expected)
     };
     roster.all().into_iter().flat_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

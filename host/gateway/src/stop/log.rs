@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_runtime::{StopObserver, StopRecord};
+use tokio::time::Instant;
 
 use crate::telemetry::metrics::Overshoot;
 
@@ -28,6 +29,8 @@ pub struct Stopped {
     pub record: StopRecord,
     /// The generation of the configuration that loaded its plugin.
     pub generation: u64,
+    /// When that was heard.
+    pub ended: Instant,
 }
 
 impl StopLog {
@@ -44,7 +47,7 @@ impl StopLog {
         *lock(&self.counts).entry(key).or_default() += 1;
         self.overshoot.record(record.overshoot);
         if let Some(kept) = lock(&self.kept).as_mut() {
-            kept.push(Stopped { record: record.clone(), generation });
+            kept.push(Stopped { record: record.clone(), generation, ended: Instant::now() });
         }
     }
 

@@ -8,10 +8,12 @@ mod file;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_runtime::{StopOutcome, StopReason, StopRecord};
+use tidegate_runtime::{StopOutcome, StopReason};
+use tokio::time::Instant;
 
 pub use self::file::ReportError;
 pub(crate) use self::file::write_whole;
+use super::log::Stopped;
 use super::phase::Phase;
 
 /// The schema that is written, and the only one that is read.
@@ -86,6 +88,10 @@ pub struct PluginReport {
     /// The generation of the configuration that loaded it.
     #[serde(default = "first_generation")]
     pub generation: u64,
+    /// When it was told to stop, in milliseconds since the stop of the process began; negative if its own began earlier.
+    /// Where a report does not say, it was told with the others.
+    #[serde(default)]
+    pub started_ms: Option<i64>,
     /// How its stop ended.
     pub outcome: StopOutcome,
     /// The time it was given, counted from the beginning of its stop.
@@ -128,14 +134,19 @@ impl PhaseReport {
 }
 
 impl PluginReport {
-    /// What the runtime recorded of one stop.
+    /// What was heard of one stop, in a stop of the process that `began` then.
     #[must_use]
-    pub fn new(record: &StopRecord, generation: u64) -> Self {
+    pub fn new(stopped: &Stopped, began: Instant) -> Self {
+        let Stopped { record, generation, ended } = stopped;
+        let whole = |time: Duration| i64::try_from(millis(time)).unwrap_or(i64::MAX);
+        // Subtracted last: what is over sooner than it took began before.
+        let started = whole(ended.saturating_duration_since(began)) - whole(record.took);
         Self {
             name: record.plugin.to_string(),
             digest: record.digest.to_string(),
             instance: record.instance,
-            generation,
+            generation: *generation,
+            started_ms: Some(started),
             outcome: record.outcome,
             budget_ms: millis(record.budget),
             took_ms: millis(record.took),
@@ -219,6 +230,7 @@ pub(crate) mod tests {
             digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
             instance,
             generation: 1,
+            started_ms: None,
             outcome,
             budget_ms: 5_000,
             took_ms,
@@ -280,6 +292,7 @@ pub(crate) mod tests {
       "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
       "instance": 0,
       "generation": 1,
+      "started_ms": null,
       "outcome": "completed",
       "budget_ms": 5000,
       "took_ms": 12,
@@ -339,7 +352,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_record_of_the_runtime_becomes_a_line() {
-        let record = StopRecord {
+        let record = tidegate_runtime::StopRecord {
             plugin: Arc::from("stubborn"),
             digest: Arc::from("sha256:00"),
             instance: 7,
@@ -349,9 +362,15 @@ pub(crate) mod tests {
             took: Duration::from_micros(501_234),
             cpu: Duration::from_micros(499_600),
             overshoot: Duration::from_micros(1_234),
+            snapshot: tidegate_runtime::Snapshot::None,
             error: Some("stopped".to_owned()),
         };
-        let line = PluginReport::new(&record, 3);
+        let began = Instant::now();
+        let stopped =
+            |after| Stopped { record: record.clone(), generation: 3, ended: began + Duration::from_millis(after) };
+        let line = PluginReport::new(&stopped(700), began);
+        assert_eq!((line.generation, line.started_ms), (3, Some(199)));
+        assert_eq!(PluginReport::new(&stopped(100), began).started_ms, Some(-401), "its stop began first");
         assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
         assert_eq!((line.outcome, line.instance), (StopOutcome::Overran, 7));
     }

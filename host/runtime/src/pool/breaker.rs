@@ -1,6 +1,7 @@
 //! Keeps a plugin that fails again and again from costing more than its failures.
 //!
-//! Faults are counted in a row: one call that ends well forgets them. A few are free, so that a handful of requests
+//! Faults are counted in a row: one call of the same hook that ends well forgets them (a response hook that does well must
+//! not hide that every request traps). A few are free, so that a handful of requests
 //! that make a plugin fail cost the others nothing but a new instance each. From then on each fault delays the
 //! replacement longer, and after [`TRIPS_AT`] calls are refused until the delay is over. Then whatever instances there
 //! are serve again; the first call decides whether it was worth it.
@@ -8,6 +9,7 @@
 use std::time::Duration;
 
 use super::Health;
+use crate::contract::Hook;
 use crate::environment::Moment;
 
 /// Faults in a row whose replacements come up at once.
@@ -25,6 +27,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     faults: u32,
+    /// The hook that failed last.
+    failing: Option<Hook>,
     gives_up_at: Option<u32>,
     open_until: Option<Moment>,
 }
@@ -63,17 +67,22 @@ impl Breaker {
         }
     }
 
-    pub(super) fn fault(&mut self, now: Moment) {
+    pub(super) fn fault(&mut self, hook: Hook, now: Moment) {
+        self.failing = Some(hook);
         self.faults = self.faults.saturating_add(1);
         if self.faults >= TRIPS_AT {
             self.open_until = Some(now + self.delay());
         }
     }
 
-    /// A call has ended well. Tells whether there was anything to forget.
-    pub(super) fn success(&mut self) -> bool {
-        self.open_until = None;
-        std::mem::take(&mut self.faults) > 0
+    /// A call has ended well. Tells whether that makes anything forgotten. Starts that fail (`configure`) are forgotten
+    /// with any call: there is an instance that serves.
+    pub(super) fn success(&mut self, hook: Hook) -> bool {
+        let forgets = self.failing.is_some_and(|failing| failing == hook || failing == Hook::Configure);
+        if forgets {
+            *self = Self::new(self.gives_up_at);
+        }
+        forgets
     }
 }
 
@@ -89,7 +98,7 @@ mod tests {
     fn a_few_faults_cost_no_delay() {
         let mut breaker = Breaker::default();
         for _ in 0..FREE {
-            breaker.fault(at(0));
+            breaker.fault(Hook::OnRequest, at(0));
         }
         assert_eq!(breaker.delay(), Duration::ZERO);
         assert!(!breaker.has_tripped());
@@ -100,14 +109,14 @@ mod tests {
         let mut breaker = Breaker::default();
         for _ in 0..TRIPS_AT {
             assert!(!breaker.is_open(at(0)));
-            breaker.fault(at(0));
+            breaker.fault(Hook::OnRequest, at(0));
         }
         assert!(breaker.is_open(at(319)));
         assert!(!breaker.is_open(at(320)));
-        breaker.fault(at(320));
+        breaker.fault(Hook::OnRequest, at(320));
         assert!(breaker.is_open(at(959)));
         for _ in 0..100 {
-            breaker.fault(at(0));
+            breaker.fault(Hook::OnRequest, at(0));
         }
         assert_eq!(breaker.delay(), LONGEST_DELAY);
     }
@@ -118,24 +127,37 @@ mod tests {
         for breaker in [&mut stern, &mut patient] {
             assert_eq!(breaker.health(), Health::Good);
             for _ in 0..TRIPS_AT {
-                breaker.fault(at(0));
+                breaker.fault(Hook::OnRequest, at(0));
             }
             assert_eq!(breaker.health(), Health::Tripped);
-            breaker.fault(at(0));
+            breaker.fault(Hook::OnRequest, at(0));
         }
         assert_eq!((stern.health(), patient.health()), (Health::GivenUp, Health::Tripped));
-        assert!(stern.success());
+        assert!(stern.success(Hook::OnRequest));
         assert_eq!(stern.health(), Health::Good);
-        assert!(!stern.success());
+        assert!(!stern.success(Hook::OnRequest));
+    }
+
+    #[test]
+    fn a_hook_that_does_well_does_not_hide_one_that_fails() {
+        let mut breaker = Breaker::default();
+        for _ in 0..TRIPS_AT {
+            breaker.fault(Hook::OnRequest, at(0));
+            assert!(!breaker.success(Hook::OnResponse));
+        }
+        assert!(breaker.has_tripped());
+        assert!(breaker.success(Hook::OnRequest));
+        breaker.fault(Hook::Configure, at(0));
+        assert!(breaker.success(Hook::OnResponse), "something serves");
     }
 
     #[test]
     fn one_success_forgets_them() {
         let mut breaker = Breaker::default();
         for _ in 0..TRIPS_AT {
-            breaker.fault(at(0));
+            breaker.fault(Hook::OnRequest, at(0));
         }
-        breaker.success();
+        breaker.success(Hook::OnRequest);
         assert!(!breaker.is_open(at(0)));
         assert_eq!(breaker.delay(), Duration::ZERO);
     }

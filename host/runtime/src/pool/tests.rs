@@ -23,11 +23,16 @@ fn ready(acquired: Acquired<u64>) -> u64 {
 }
 
 fn pool(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
-    let pool = Pool::new(Size { min, max, queue }, None);
-    while let Some(start) = pool.wants_start() {
+    let pool = held(min, max, queue);
+    while let Some(start) = pool.may_prepare() {
         assert!(pool.started(start.number, now()).is_none());
     }
+    pool.open();
     pool
+}
+
+fn held(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
+    Pool::new(Size { min, max, queue }, None)
 }
 
 fn now() -> Moment {
@@ -47,9 +52,9 @@ async fn a_waiter_gets_the_next_free_instance_and_the_longest_waiter_first() {
     let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!() };
     let Acquired::Queued(mut second) = pool.acquire(now()) else { panic!() };
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { instances: 1, waiting: 2 })));
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     let instance = first.wait().await.expect("handed over");
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     assert!(second.wait().await.is_ok());
 }
 
@@ -58,7 +63,7 @@ fn an_instance_on_its_way_to_a_waiter_that_gave_up_is_not_lost() {
     let pool = pool(1, 1, 2);
     let instance = ready(pool.acquire(now()));
     let Acquired::Queued(first) = pool.acquire(now()) else { panic!() };
-    pool.release(instance, now());
+    pool.release(instance, Hook::OnRequest, now());
     drop(first);
     assert_eq!(pool.counts(), InstanceCounts { idle: 1, ..InstanceCounts::default() });
 }
@@ -89,7 +94,7 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     let pool = pool(size, size, 8);
     for _ in 0..size {
         let instance = ready(pool.acquire(now()));
-        pool.retire(instance, EndCause::Stack, true, now());
+        pool.retire(instance, EndCause::Stack, Some(Hook::OnRequest), now());
     }
     let refused = pool.acquire(now());
     assert!(matches!(refused, Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen))));
@@ -99,7 +104,7 @@ fn a_plugin_that_keeps_failing_is_refused_and_then_tried_with_one_instance() {
     pool.started(start.number, now());
     let later = at(1);
     let probe = ready(pool.acquire(later));
-    assert!(pool.release(probe, later), "it works again: the others are wanted");
+    assert!(pool.release(probe, Hook::OnRequest, later), "it works again: the others are wanted");
     assert_eq!(std::iter::from_fn(|| pool.wants_start()).count(), size - 1);
 }
 
@@ -111,8 +116,8 @@ fn closing_hands_over_every_instance_wherever_it_is() {
     let mut closed = pool.close().expect("first close");
     assert!(pool.close().is_none());
     assert_eq!(closed.idle.len(), 1);
-    pool.release(out, now());
-    pool.retire(dying, EndCause::Stack, true, now());
+    pool.release(out, Hook::OnRequest, now());
+    pool.retire(dying, EndCause::Stack, Some(Hook::OnRequest), now());
     assert!(matches!(closed.back.try_recv(), Ok(Back::Instance(number)) if number == out));
     assert!(matches!(closed.back.try_recv(), Ok(Back::Gone { number, .. }) if number == dying));
     assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
@@ -122,7 +127,7 @@ fn closing_hands_over_every_instance_wherever_it_is() {
 fn a_start_that_is_under_way_when_the_pool_is_closed_comes_to_nothing_and_is_heard_of() {
     let pool = pool(1, 1, 8);
     let old = ready(pool.acquire(now()));
-    pool.retire(old, EndCause::Stack, false, now());
+    pool.retire(old, EndCause::Stack, None, now());
     let start = pool.wants_start().expect("a replacement");
     let mut closed = pool.close().expect("first close");
     assert_eq!((closed.starting, closed.left.len()), (1, 0));
@@ -136,18 +141,18 @@ fn a_start_that_is_under_way_when_the_pool_is_closed_comes_to_nothing_and_is_hea
 fn a_recycled_instance_is_replaced_at_once_and_beside_it() {
     let pool = pool(1, 1, 8);
     let old = ready(pool.acquire(now()));
-    assert!(pool.recycle(old));
+    assert!(pool.recycle(old, Hook::OnRequest));
     let start = pool.wants_start().expect("a replacement");
     assert_eq!((start.number, start.delay), (1, Duration::ZERO));
     assert_eq!(pool.counts(), InstanceCounts { starting: 1, stopping: 1, ..InstanceCounts::default() });
     assert!(pool.started(start.number, now()).is_none());
     let new = ready(pool.acquire(now()));
     assert_eq!(pool.numbers(), [old, new]);
-    assert!(!pool.recycle(new), "the place of the one that is being stopped is taken");
+    assert!(!pool.recycle(new, Hook::OnRequest), "the place of the one that is being stopped is taken");
     assert!(pool.ended(old));
     assert_eq!((pool.numbers(), pool.counts().stopping), (vec![new], 0));
     pool.told(old);
-    assert!(pool.recycle(new));
+    assert!(pool.recycle(new, Hook::OnRequest));
 }
 
 #[test]
@@ -155,12 +160,12 @@ fn a_recycled_instance_is_a_call_that_went_well() {
     let pool = pool(1, 1, 8);
     for _ in 0..breaker::TRIPS_AT - 1 {
         let instance = ready(pool.acquire(now()));
-        pool.retire(instance, EndCause::Stack, true, now());
+        pool.retire(instance, EndCause::Stack, Some(Hook::OnRequest), now());
         let start = pool.wants_start().expect("a replacement");
         pool.started(start.number, now());
     }
     let instance = ready(pool.acquire(now()));
-    assert!(pool.recycle(instance));
+    assert!(pool.recycle(instance, Hook::OnRequest));
     assert!(pool.wants_start().is_some_and(|start| start.delay.is_zero()), "the faults before it are forgotten");
 }
 
@@ -177,7 +182,7 @@ fn grown() -> Arc<Pool<u64>> {
     assert!(pool.wants_watch());
     assert!(!pool.wants_watch(), "one who watches is enough");
     drop(waiters);
-    pool.release(first, at(10));
+    pool.release(first, Hook::OnRequest, at(10));
     pool
 }
 
@@ -186,7 +191,7 @@ fn what_is_used_again_and_again_is_the_same_instance_and_the_others_go_when_they
     let pool = grown();
     for _ in 0..3 {
         assert_eq!(ready(pool.acquire(at(20))), 0);
-        pool.release(0, at(20));
+        pool.release(0, Hook::OnRequest, at(20));
     }
     assert!(matches!(pool.surplus(at(20), IDLE), Surplus::AskAt(moment) if moment == at(60)));
     assert!(matches!(pool.surplus(at(60), IDLE), Surplus::Stop(1)));
@@ -211,7 +216,7 @@ fn closing_counts_those_that_are_being_stopped_and_each_is_told_of_once() {
     let [hanging, ended, idle] = [2, 1, 0];
     for number in [hanging, ended] {
         assert_eq!(ready(pool.acquire(now())), number);
-        assert!(pool.recycle(number));
+        assert!(pool.recycle(number, Hook::OnRequest));
     }
     assert!(pool.ended(ended), "it is gone, but has not been told of");
     let mut closed = pool.close().expect("first close");
@@ -227,6 +232,46 @@ fn closing_counts_those_that_are_being_stopped_and_each_is_told_of_once() {
     assert_eq!(pool.numbers(), []);
 }
 
+#[tokio::test]
+async fn a_pool_that_is_held_prepares_instances_and_gives_them_out_when_it_is_opened() {
+    let pool = held(2, 3, 2);
+    assert_eq!(pool.wants_start(), None, "who prepares decides what is started");
+    for number in [0, 1] {
+        assert_eq!(pool.may_prepare().expect("one of min").number, number);
+        pool.started(number, now());
+    }
+    assert_eq!(pool.may_prepare(), None);
+    let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!("nobody gets one before it is opened") };
+    let Acquired::Queued(_second) = pool.acquire(now()) else { panic!() };
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { waiting: 2, .. })));
+    // One is not needed after all, and another takes its place.
+    assert_eq!(pool.spare(), Some(0));
+    assert_eq!(pool.may_prepare().expect("the place is free").number, 2);
+    pool.not_started();
+    pool.open();
+    assert_eq!(first.wait().await.expect("handed over"), 1);
+    assert_eq!(pool.may_prepare(), None, "that is over");
+    assert_eq!(pool.wants_start().expect("one waits, and there is one less than min").number, 3);
+    assert_eq!(pool.spare(), None);
+}
+
+#[test]
+fn a_pool_that_is_closed_while_it_is_held_refuses_those_who_wait_and_stays_closed() {
+    let pool = held(1, 1, 1);
+    let start = pool.may_prepare().expect("one");
+    let Acquired::Queued(mut waiter) = pool.acquire(now()) else { panic!() };
+    assert!(pool.is_held());
+    let mut closed = pool.close().expect("first close");
+    assert_eq!((closed.idle.len(), closed.starting), (0, 1));
+    assert!(matches!(waiter.try_wait(), Ok(Grant::Refused(Unavailable::Stopping))));
+    pool.open();
+    assert!(!pool.is_held());
+    assert_eq!((pool.may_prepare(), pool.wants_start()), (None, None));
+    assert_eq!(pool.started(start.number, now()), Some(start.number));
+    pool.not_started();
+    assert!(matches!(closed.back.try_recv(), Ok(Back::NotStarted)));
+}
+
 /// What can happen to a pool.
 #[derive(Debug, Clone)]
 enum Event {
@@ -238,8 +283,18 @@ enum Event {
     End(usize),
     Tell(usize),
     GiveUp(usize),
-    Start(bool),
+    Start(Started),
     Wait(u64),
+    Spare,
+    Open,
+}
+
+/// How a start ends.
+#[derive(Debug, Clone, Copy)]
+enum Started {
+    Up,
+    Failed,
+    GivenUp,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -252,8 +307,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..8usize).prop_map(Event::End),
         2 => (0..8usize).prop_map(Event::Tell),
         1 => (0..8usize).prop_map(Event::GiveUp),
-        2 => prop::bool::weighted(0.8).prop_map(Event::Start),
+        2 => prop_oneof![8 => Just(Started::Up), 1 => Just(Started::Failed), 1 => Just(Started::GivenUp)]
+            .prop_map(Event::Start),
         1 => (0..20_000u64).prop_map(Event::Wait),
+        1 => Just(Event::Spare),
+        1 => Just(Event::Open),
     ]
 }
 
@@ -269,6 +327,7 @@ struct Model {
     tickets: BTreeMap<u64, Ticket<u64>>,
     next_ticket: u64,
     watched: bool,
+    held: bool,
 }
 
 /// One of them; the property test picks any.
@@ -293,17 +352,17 @@ impl Model {
             },
             Event::Release(which) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    pool.release(instance, self.now());
+                    pool.release(instance, Hook::OnRequest, self.now());
                 }
             }
             Event::Retire(which, fault) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    pool.retire(instance, EndCause::Stack, fault, self.now());
+                    pool.retire(instance, EndCause::Stack, fault.then_some(Hook::OnRequest), self.now());
                 }
             }
             Event::Recycle(which) => {
                 if let Some(instance) = pick(&mut self.out, which) {
-                    let to = if pool.recycle(instance) { &mut self.stopping } else { &mut self.out };
+                    let to = if pool.recycle(instance, Hook::OnRequest) { &mut self.stopping } else { &mut self.out };
                     to.push(instance);
                 }
             }
@@ -325,17 +384,30 @@ impl Model {
                     self.tickets.remove(&key);
                 }
             }
-            Event::Start(works) => {
-                if let Some(start) = pool.wants_start() {
-                    if works {
+            Event::Start(how) => {
+                let (wanted, may) = (pool.wants_start(), pool.may_prepare());
+                let other = if self.held { &wanted } else { &may };
+                prop_assert!(other.is_none());
+                match (wanted.or(may), how) {
+                    (None, _) => {}
+                    (Some(start), Started::Up) => {
                         prop_assert!(pool.started(start.number, self.now()).is_none());
                         self.watched |= pool.wants_watch();
-                    } else {
-                        pool.failed_to_start(self.now());
                     }
+                    (Some(_), Started::Failed) => pool.failed_to_start(self.now()),
+                    (Some(_), Started::GivenUp) => pool.not_started(),
                 }
             }
             Event::Wait(more) => self.millis += more,
+            Event::Spare => {
+                let spare = pool.spare();
+                prop_assert!(self.held || spare.is_none());
+                self.stopping.extend(spare);
+            }
+            Event::Open => {
+                pool.open();
+                self.held = false;
+            }
         }
         // Collect what was handed to waiters, and forget those that were refused.
         self.tickets.retain(|_, ticket| match ticket.try_wait() {
@@ -373,7 +445,8 @@ impl Model {
         prop_assert!(counts.idle + counts.busy + counts.starting <= size.max);
         prop_assert!(counts.stopping <= size.max);
         prop_assert!(counts.waiting <= size.queue);
-        prop_assert!(counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        prop_assert!(self.held || counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        prop_assert!(!self.held || self.out.is_empty(), "one is out before the pool is open");
         prop_assert!(self.watched || counts.idle + counts.busy <= size.min, "nobody watches over the surplus");
         Ok(())
     }
@@ -383,11 +456,11 @@ proptest! {
     #[test]
     fn no_instance_is_lost_or_doubled(
         events in prop::collection::vec(event(), 0..200),
-        min in 1..4usize, extra in 0..3usize, queue in 0..4usize,
+        min in 1..4usize, extra in 0..3usize, queue in 0..4usize, is_held in any::<bool>(),
     ) {
         let size = Size { min, max: min + extra, queue };
-        let pool = pool(size.min, size.max, size.queue);
-        let mut model = Model::default();
+        let pool = if is_held { held } else { pool }(size.min, size.max, size.queue);
+        let mut model = Model { held: is_held, ..Model::default() };
         for event in &events {
             model.apply(&pool, event)?;
             model.holds(&pool, size)?;
@@ -399,8 +472,8 @@ proptest! {
         prop_assert!(matches!(pool.surplus(model.now(), Duration::ZERO), Surplus::None));
         let Model { out, stopping, ended, .. } = model;
         for instance in out {
-            prop_assert!(!pool.recycle(instance), "it is stopped with the others");
-            pool.release(instance, now());
+            prop_assert!(!pool.recycle(instance, Hook::OnRequest), "it is stopped with the others");
+            pool.release(instance, Hook::OnRequest, now());
         }
         let mut stopping = [stopping, closed.idle].concat();
         let mut stopped = Vec::new();

@@ -72,13 +72,10 @@ impl<'a> Timeline<'a> {
             _ => false,
         });
         let (shown, left_out) = within(bounds, &groups);
-        let row = |group: Group<'a>, start_ms| {
-            let (_, took_ms) = group.range(|plugin| plugin.took_ms);
-            Row {
-                span: Span { start_ms, took_ms, budget_ms: group.first.budget_ms },
-                notes: words::notes(report, group.first, generations),
-                subject: Subject::Instances(group),
-            }
+        let row = |group: Group<'a>, stopping_ms| Row {
+            span: span(&group, stopping_ms),
+            notes: words::notes(report, group.first, generations),
+            subject: Subject::Instances(group),
         };
         // The plugins stand under the phase that stops them, or at the end if that never began.
         let stopping = report.phases.iter().take(MOST_PHASES).find(|phase| phase.name == Phase::Stopping.as_str());
@@ -134,5 +131,22 @@ impl Row<'_> {
             Subject::Phase { state: PhaseState::Running, .. } => Some(Status::Running),
             Subject::Instances(group) => Some(Status::Ended(group.first.outcome)),
         }
+    }
+}
+
+/// From when the first of them was told to stop, or from the beginning of the axis if that was earlier. `stopping_ms` is
+/// when all are told that the report says nothing else of.
+fn span(group: &Group<'_>, stopping_ms: u64) -> Span {
+    let (_, took_ms) = group.range(|plugin| plugin.took_ms);
+    let started = group.instances().filter_map(|plugin| plugin.started_ms).min();
+    let Some(started) = started else {
+        return Span { start_ms: stopping_ms, took_ms, budget_ms: group.first.budget_ms };
+    };
+    // What lies before the axis is cut off at its beginning.
+    let before = started.min(0).unsigned_abs();
+    Span {
+        start_ms: started.max(0).unsigned_abs(),
+        took_ms: took_ms.saturating_sub(before),
+        budget_ms: group.first.budget_ms.saturating_sub(before),
     }
 }

@@ -84,11 +84,12 @@ fn remarks(timeline: &Timeline<'_>) -> Vec<String> {
         })
     };
     let shared = "×: so many instances that ended alike; the bar is that of the slowest";
-    let own = "an instance with a reason of its own was told to stop at a time that the report does not say; \
-               its bar begins with those of the others";
+    let own = "an instance whose bar touches the left edge was told to stop before the others";
     let left_out = words::left_out(&timeline.left_out);
     let shared = groups().any(|group| group.len() > 1).then(|| shared.to_owned());
-    let own = groups().any(|group| group.first.reason != timeline.report.reason).then(|| own.to_owned());
+    let own = groups()
+        .any(|group| group.instances().any(|plugin| plugin.started_ms.is_some_and(|at| at < 0)))
+        .then(|| own.to_owned());
     left_out.into_iter().chain(shared).chain(own).collect()
 }
 

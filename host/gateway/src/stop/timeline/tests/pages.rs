@@ -136,10 +136,14 @@ fn a_page_says_what_the_terminal_says_and_more() {
 
 #[test]
 fn reasons_generations_and_an_open_end_are_in_a_page_too() {
-    let old = PluginReport { reason: StopReason::Quarantine, ..plugin("auth", 0, StopOutcome::Completed, 80) };
+    let old = PluginReport {
+        reason: StopReason::Quarantine,
+        started_ms: Some(-30),
+        ..plugin("auth", 0, StopOutcome::Completed, 80)
+    };
     let mut report = usual(vec![old, plugin("audit", 0, StopOutcome::Completed, 12)]);
     for drawn in [html(&report), svg(&report)] {
-        check_has(&drawn, &[">quarantine</text>", "an instance with a reason of its own"]);
+        check_has(&drawn, &[">quarantine</text>", "an instance whose bar touches the left edge"]);
         assert!(!drawn.contains(">gen "), "{drawn}");
     }
     report.plugins.push(PluginReport { generation: 2, ..plugin("auth", 0, StopOutcome::Completed, 3) });

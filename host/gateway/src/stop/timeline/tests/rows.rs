@@ -147,3 +147,24 @@ fn a_name_cannot_turn_the_line_around() {
     let shown = draw(&usual(vec![plugin("a\u{202e}b\u{7}\u{2028}c", 0, StopOutcome::Completed, 1)]), 80);
     assert!(shown.contains("  a b  c #0 "), "{shown}");
 }
+
+#[test]
+fn a_bar_begins_when_its_instance_was_told_to_stop() {
+    let at = |name: &str, started_ms, took_ms| PluginReport {
+        started_ms: Some(started_ms),
+        reason: StopReason::Reload,
+        ..plugin(name, 0, StopOutcome::Completed, took_ms)
+    };
+    let report = usual(vec![at("before", -500, 1_000), at("within", 1_000, 500)]);
+    let text = draw(&report, 80);
+    let bar = |name: &str| {
+        let line = text.lines().find(|line| line.contains(name)).expect("a row");
+        let filled = |c: char| ('\u{2580}'..='\u{259f}').contains(&c);
+        (line.chars().position(filled), line.chars().filter(|c| filled(*c)).count())
+    };
+    let phase = bar("lame-duck").0;
+    assert_eq!(bar("before").0, phase, "at the left edge\n{text}");
+    assert!(bar("within").0 > phase, "{text}");
+    // As long as the time after the signal.
+    assert!(bar("before").1.abs_diff(bar("within").1) <= 1, "{text}");
+}
