@@ -20,6 +20,10 @@ plugins *args:
 bench *args:
     cargo xtask bench {{ args }}
 
+# A thousand stops of plugins that misbehave, under load; `--short` for a few
+campaign *args:
+    cargo xtask campaign stop {{ args }}
+
 # Everything that a change has to pass
 ci:
     cargo xtask ci
