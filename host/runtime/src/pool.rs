@@ -7,6 +7,8 @@
 //! time: that is what an engine's slots are reserved for.
 
 mod breaker;
+#[cfg(test)]
+mod exploration;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
