@@ -1,5 +1,5 @@
-//! One instance, a caller, one who waits for it in vain or gives up its place, and the end of the pool: in every order
-//! there is.
+//! One instance, a caller who uses it, one who makes it fail or gives up the place in the queue, and the end of the pool:
+//! in every order there is.
 
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -36,7 +36,10 @@ fn fail(pool: &Arc<Pool<u64>>) {
                 pool.failed_to_start(now());
             }
         }
-        Acquired::Queued(ticket) => drop(ticket),
+        Acquired::Queued(ticket) => {
+            crate::sync::point();
+            drop(ticket);
+        }
         Acquired::Refused(cause) => {
             assert!(matches!(cause, EndCause::Unavailable(Unavailable::Stopping)), "{cause}");
         }
@@ -49,7 +52,7 @@ fn in_every_order_nobody_waits_for_ever_and_the_instance_is_somewhere_once() {
         let pool = Pool::new(Size { min: 1, max: 1, queue: 2 }, None);
         let start = pool.wants_start().expect("the first");
         assert!(pool.started(start.number, now()).is_none());
-        let callers = [call, fail].map(|caller| {
+        let callers = [call, fail].map(|caller: fn(&Arc<Pool<u64>>)| {
             let pool = Arc::clone(&pool);
             thread::spawn(move || caller(&pool))
         });
