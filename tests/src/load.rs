@@ -5,9 +5,11 @@
 
 mod generator;
 mod origin;
+mod paced;
 
 pub use generator::{Load, Measured};
 pub use origin::Origin;
+pub use paced::{Answers, Paced};
 
 /// Where the head of a message ends, blank line included.
 fn head_end(bytes: &[u8]) -> Option<usize> {

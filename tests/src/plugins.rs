@@ -51,6 +51,8 @@ pub struct Fixture {
     pub isolation: Isolation,
     /// Its budgets.
     pub limits: Limits,
+    /// Whether it is held until it takes over or is opened.
+    pub hand_over: bool,
 }
 
 impl Fixture {
@@ -66,6 +68,7 @@ impl Fixture {
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
             limits: Limits::default(),
+            hand_over: false,
         }
     }
 
@@ -90,6 +93,7 @@ impl Fixture {
             recycle: self.recycle,
             isolation: self.isolation,
             limits: self.limits,
+            hand_over: self.hand_over,
             gives_up_at: None,
             tally: Tally::default(),
             on_stopped: Arc::new(move |record| heard.hear(record)),

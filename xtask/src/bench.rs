@@ -20,6 +20,8 @@ enum Suite {
     Calls,
     /// What plugins cost the gateway
     Throughput,
+    /// What a plugin that spins costs those who have nothing to do with it
+    Bystander,
     /// How late a stop ends
     Stops,
     /// What an instance and an idle gateway hold

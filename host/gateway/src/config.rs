@@ -254,6 +254,8 @@ pub struct Plugin {
     pub isolation: Isolation,
     /// `on_failure`
     pub on_failure: OnFailure,
+    /// `hand_over`: whether a reload hands the state of the old version to the new one.
+    pub hand_over: bool,
     /// `quarantine`: faults in a row after which the plugin is taken out until somebody enables it; `None` for never.
     pub quarantine: Option<u32>,
     /// `[plugin.config]` as JSON.

@@ -25,6 +25,8 @@ pub trait Hosted: Clone {
     fn does_well(&self) -> bool;
     /// Stop every instance, within the plugin's limit and no more than `budget`. A second stop joins the first.
     fn stop(&self, reason: StopReason, budget: Duration) -> impl Future<Output = ()> + Send;
+    /// Stop the version before it, and take over its calls and its state.
+    fn take_over(&self, old: &Self) -> impl Future<Output = ()> + Send;
 }
 
 impl Hosted for Plugin {
@@ -46,6 +48,10 @@ impl Hosted for Plugin {
 
     async fn stop(&self, reason: StopReason, budget: Duration) {
         self.stop(reason, budget).await;
+    }
+
+    async fn take_over(&self, old: &Self) {
+        self.take_over(old, old.limits().shutdown).await;
     }
 }
 
@@ -142,6 +148,15 @@ impl<P> Member<P> {
         &self.loaded_with.name
     }
 
+    /// Whether it takes over from this one, with its state.
+    #[must_use]
+    pub fn inherits_from(&self, old: &Self) -> bool {
+        self.loaded_with.hand_over
+            && self.name() == old.name()
+            && self.generation > old.generation
+            && [self.standing, old.standing] == [Standing::Serving; 2]
+    }
+
     /// Which life of the plugin it is.
     #[must_use]
     pub fn life(&self) -> Life {
@@ -182,7 +197,11 @@ impl Generation {
     /// The plugins as a load looks at them.
     #[must_use]
     pub fn before(&self) -> Vec<Before> {
-        let before = |member: &Member| Before { plugin: member.plugin.clone(), config: member.loaded_with.clone() };
+        let before = |member: &Member| Before {
+            plugin: member.plugin.clone(),
+            config: member.loaded_with.clone(),
+            serves: member.standing == Standing::Serving,
+        };
         self.members.iter().map(before).collect()
     }
 }

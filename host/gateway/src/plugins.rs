@@ -115,6 +115,8 @@ pub struct Before {
     pub plugin: Plugin,
     /// Its table in the configuration.
     pub config: config::Plugin,
+    /// Whether it serves, and has something to hand over.
+    pub serves: bool,
 }
 
 /// A plugin of a configuration, ready to serve.
@@ -200,8 +202,9 @@ impl Loader {
         {
             return Err(PluginError::Digest { expected: expected.clone(), found: found.to_owned() });
         }
+        let inherits = before.as_ref().is_some_and(|before| before.serves);
         let tally = match before {
-            Some(Before { plugin, config: loaded_with })
+            Some(Before { plugin, config: loaded_with, .. })
                 if *plugin.digest() == digest && same_plugin(&loaded_with, config) =>
             {
                 return Ok(Loaded { plugin, kept: true });
@@ -216,11 +219,17 @@ impl Loader {
             recycle: config.recycle,
             isolation: config.isolation,
             limits: config.limits,
+            hand_over: config.hand_over,
             gives_up_at: config.quarantine,
             tally,
             on_stopped: self.stops.observer(self.generation),
         };
-        Ok(Loaded { plugin: self.runtime.load(spec, component).await?, kept: false })
+        let plugin = self.runtime.load(spec, component).await?;
+        if config.hand_over && !inherits {
+            // There is nobody to take over from.
+            plugin.open().await.map_err(LoadError::Configure)?;
+        }
+        Ok(Loaded { plugin, kept: false })
     }
 }
 

@@ -87,6 +87,15 @@ pub(crate) fn imports(component: &Component) -> Vec<Import> {
         .collect()
 }
 
+/// Whether a component has to do with snapshots at all: it leaves some, or reads some.
+pub(crate) fn hands_over(component: &Component) -> bool {
+    let (ty, engine) = (component.component_type(), component.engine());
+    let lifecycle = format!("{PACKAGE}/lifecycle@{VERSION}");
+    let Some((_, item)) = ty.imports(engine).find(|(name, _)| *name == lifecycle) else { return false };
+    let ComponentItem::ComponentInstance(lifecycle) = item.ty else { return false };
+    lifecycle.exports(engine).any(|(name, _)| matches!(name, "leave-snapshot" | "snapshots"))
+}
+
 /// What to do about an import that no plugin has for free; `None` if every plugin has it.
 fn advice(import: &str) -> Option<String> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));

@@ -60,6 +60,9 @@ pub enum LoadError {
     /// A config for a plugin that has no hook to take it.
     #[error("has a config, but the component exports no `configure`")]
     NoConfigure,
+    /// State is to be handed over, but the component has no part in that.
+    #[error("has `hand_over`, but the component neither leaves nor reads snapshots")]
+    NoHandOver,
     /// There is no room for its instances, and no further engine could be started.
     #[error("{0}")]
     Engine(String),
@@ -89,6 +92,9 @@ impl LoadError {
             Self::WrongSignature { .. } => Some("build the plugin from the WIT files of this version".into()),
             Self::NotGranted { advice, .. } => Some(advice.clone()),
             Self::NoConfigure => Some("remove `[plugin.config]`, or export `configure` from the plugin".into()),
+            Self::NoHandOver => {
+                Some("remove `hand_over`, or call `leave-snapshot` in `shutdown` and `snapshots` in `configure`".into())
+            }
             Self::TooLarge { .. } | Self::Imports(_) | Self::Configure(_) | Self::Compile(_) | Self::Engine(_) => None,
         }
     }

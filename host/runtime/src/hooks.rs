@@ -112,6 +112,9 @@ pub(crate) trait Call: Send + 'static {
         functions: &Functions,
     ) -> impl Future<Output = wasmtime::Result<Returned<Self::Raw>>> + Send;
 
+    /// What the caller gets from a plugin that lacks the hook.
+    fn skipped() -> Self::Output;
+
     /// Check what it returned.
     fn check(raw: Self::Raw, hooks: Hooks, body_limit: usize) -> Result<Self::Output, BadReply>;
 }
@@ -144,6 +147,8 @@ impl Call for Configure {
         Ok(function.call_async(store, (&*self.0,)).await?.0)
     }
 
+    fn skipped() {}
+
     fn check((): (), _: Hooks, _: usize) -> Result<(), BadReply> {
         Ok(())
     }
@@ -163,6 +168,8 @@ impl Call for Shutdown {
         Ok(function.call_async(store, (self.0,)).await?.0)
     }
 
+    fn skipped() {}
+
     fn check((): (), _: Hooks, _: usize) -> Result<(), BadReply> {
         Ok(())
     }
@@ -181,6 +188,10 @@ impl Call for OnRequest {
         Ok(function.call_async(store, (request(),)).await?.0)
     }
 
+    fn skipped() -> Verdict {
+        Verdict::Forward
+    }
+
     fn check(raw: Self::Raw, hooks: Hooks, body_limit: usize) -> Result<Verdict, BadReply> {
         verdict(raw, hooks, Hook::OnRequestBody, body_limit)
     }
@@ -197,6 +208,10 @@ impl Call for OnResponse {
     async fn run(self, store: &mut Store<Guest>, functions: &Functions) -> wasmtime::Result<Returned<Self::Raw>> {
         let function = functions.on_response.as_ref().ok_or_else(|| absent(Self::HOOK))?;
         Ok(function.call_async(store, (request(), response())).await?.0)
+    }
+
+    fn skipped() -> Verdict {
+        Verdict::Forward
     }
 
     fn check(raw: Self::Raw, hooks: Hooks, body_limit: usize) -> Result<Verdict, BadReply> {
@@ -218,6 +233,10 @@ impl Call for OnRequestBody {
         Ok(function.call_async(store, (request(), &*self.0)).await?.0)
     }
 
+    fn skipped() -> BodyVerdict {
+        BodyVerdict::Forward
+    }
+
     fn check(raw: Self::Raw, _: Hooks, body_limit: usize) -> Result<BodyVerdict, BadReply> {
         body_verdict(raw, body_limit)
     }
@@ -235,6 +254,10 @@ impl Call for OnResponseBody {
         let function = functions.on_response_body.ok_or_else(|| absent(Self::HOOK))?;
         let function = function.typed::<signature::OnResponseBody<'_>, Body>(&*store)?;
         Ok(function.call_async(store, (request(), response(), &*self.0)).await?.0)
+    }
+
+    fn skipped() -> BodyVerdict {
+        BodyVerdict::Forward
     }
 
     fn check(raw: Self::Raw, _: Hooks, body_limit: usize) -> Result<BodyVerdict, BadReply> {

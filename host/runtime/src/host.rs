@@ -3,6 +3,7 @@
 mod http;
 mod lifecycle;
 mod log;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::meter::Meter;
 
 pub(crate) use lifecycle::LifecycleView;
 pub(crate) use log::GuestLog;
+pub(crate) use snapshot::{Inheritance, Left, Snapshots};
 
 /// Host resources (streams, pollables) a guest may hold at a time.
 const MAX_RESOURCES: usize = 1024;
@@ -37,6 +39,7 @@ pub(crate) struct Guest {
     /// The exchange lent to the current call; a placeholder between calls.
     pub(crate) exchange: Box<Exchange>,
     pub(crate) lifecycle: LifecycleView,
+    pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
@@ -52,16 +55,18 @@ impl Guest {
         lifecycle: LifecycleView,
         log: Arc<GuestLog>,
         instance: u64,
+        snapshots: Snapshots,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
-            meter,
             memory: MemoryCap::new(memory),
             exchange: Exchange::none(),
             lifecycle,
+            snapshots,
             plugin: log.plugin().clone(),
-            wasi: wasi(environment, &log, instance),
+            wasi: wasi(environment, &meter, &log, instance),
+            meter,
             log,
             table,
         }
@@ -70,11 +75,11 @@ impl Guest {
 
 /// A WASI context with nothing in it: no files, no sockets, no names, no arguments. Clocks and random numbers are the
 /// environment's, stdout and stderr go to the log.
-fn wasi(environment: &Environment, log: &Arc<GuestLog>, instance: u64) -> WasiCtx {
+fn wasi(environment: &Environment, meter: &Arc<Meter>, log: &Arc<GuestLog>, instance: u64) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(log::Stdio::stdout(log.clone()))
-        .stderr(log::Stdio::stderr(log.clone()))
+        .stdout(log::Stdio::stdout(log.clone(), meter.clone()))
+        .stderr(log::Stdio::stderr(log.clone(), meter.clone()))
         .wall_clock(GuestClock(environment.clock.clone()))
         .monotonic_clock(GuestClock(environment.clock.clone()))
         .max_random_size(MAX_RANDOM)

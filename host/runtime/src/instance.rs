@@ -3,6 +3,9 @@
 //! A call ends in one of three ways. The guest returns. The epoch callback ends it, which is how a guest that computes is
 //! stopped. Or [`Within`] drops its future, which is how a guest that waits in a host call is stopped, and one that
 //! sits in the run queue of a busy worker. After the last two, and after any trap, the store is dead.
+//!
+//! Between the deadline and the tick that stops it a guest may still return, or ask the host for something. Neither takes
+//! effect: the call has overrun either way ([`Meter::is_late`], [`Meter::fence`]).
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -21,9 +24,10 @@ use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
 use crate::hooks::{Call, Configure, Exports, Functions};
-use crate::host::{Guest, GuestLog, LifecycleView};
+use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::stats::Tally;
 use crate::stop::StopReason;
 use crate::text;
 
@@ -50,6 +54,7 @@ pub(crate) struct Template {
     pub(crate) _slots: Arc<Reservation>,
     pub(crate) lifecycle: LifecycleView,
     pub(crate) halt: Arc<Halt>,
+    pub(crate) tally: Tally,
     /// Counts the stores of this plugin that exist: each holds a clone.
     pub(crate) stores: Arc<()>,
 }
@@ -64,21 +69,29 @@ pub(crate) struct Instance {
     halt: Arc<Halt>,
     /// Calls with an exchange so far.
     served: u64,
+    has_inherited: bool,
     _counted: Arc<()>,
 }
 
 impl Template {
     /// Make an instance and run its `configure`, before `deadline` and within the `configure` budget.
-    pub(crate) async fn instantiate(&self, number: u64, deadline: Moment) -> Result<Box<Instance>, EndCause> {
+    pub(crate) async fn instantiate(
+        &self,
+        number: u64,
+        deadline: Moment,
+        inherited: Inheritance,
+    ) -> Result<Box<Instance>, EndCause> {
         let now = self.environment.clock.now();
         let budget = self.limits.configure.min(deadline.since(now));
         let deadline = now + budget;
 
         let log = GuestLog::new(self.name.clone(), number);
         log.begin(Hook::Configure, None);
-        let meter = Arc::new(Meter::new(self.environment.clock.clone(), self.halt.clone(), self.tick));
-        let guest =
-            Guest::new(&self.environment, meter.clone(), self.limits.memory, self.lifecycle.clone(), log, number);
+        let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
+        let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
+        let (memory, lifecycle) = (self.limits.memory, self.lifecycle.clone());
+        let snapshots = Snapshots::inheriting(inherited);
+        let guest = Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots);
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));
@@ -115,12 +128,14 @@ impl Template {
             environment: self.environment.clone(),
             halt: self.halt.clone(),
             served: 0,
+            has_inherited: false,
             _counted: self.stores.clone(),
         });
         if instance.functions.hooks().contains(Hook::Configure) {
             let now = self.environment.clock.now();
             instance.call_alone(Configure(self.config.clone()), now, deadline).await?;
         }
+        instance.has_inherited = instance.store.data_mut().snapshots.configured();
         Ok(instance)
     }
 }
@@ -200,6 +215,24 @@ impl Instance {
         self.store.data().memory.used()
     }
 
+    /// Whether its `configure` has read the snapshots it was given.
+    pub(crate) fn has_inherited(&self) -> bool {
+        self.has_inherited
+    }
+
+    /// From here on the guest may leave a snapshot.
+    pub(crate) fn may_leave_snapshot(&mut self) {
+        let Limits { memory, snapshot, .. } = self.limits;
+        // Whatever the guest can hold reaches the host, so that one that is too large is an error and not a trap.
+        self.store.set_hostcall_fuel(memory.max(self.limits.body).saturating_add(HOSTCALL_SLACK));
+        self.store.data_mut().snapshots.welcome(snapshot);
+    }
+
+    /// What it has left.
+    pub(crate) fn take_snapshot(&mut self) -> Left {
+        self.store.data_mut().snapshots.take()
+    }
+
     /// From here on the guest sees that it is being stopped, and why.
     pub(crate) fn stopping(&mut self, reason: StopReason) {
         self.store.data_mut().lifecycle.stopping_alone(reason);
@@ -225,7 +258,8 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
-    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
+    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then. One that
+    /// is done after the deadline is as good as dropped.
     ///
     /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
     /// dropped on its next turn instead of getting one more tick.
@@ -246,9 +280,10 @@ impl Within<'_> {
                 meter.resume();
             }
             let polled = call.as_mut().poll(cx);
-            meter.pause(clock.now());
+            let now = clock.now();
+            meter.pause(now);
             if let Poll::Ready(output) = polled {
-                return Poll::Ready(Ok(output));
+                return Poll::Ready(if meter.is_late(now) { Err(Cut::Deadline) } else { Ok(output) });
             }
             let alarm = alarm.get_or_insert_with(|| clock.sleep_until(deadline));
             if over.is_none() {
@@ -262,7 +297,7 @@ impl Within<'_> {
         })
         .await;
         if output.is_err() {
-            // It was not its last poll that ended it.
+            // Perhaps it was not its last poll that ended it.
             meter.cut(clock.now());
         }
         output

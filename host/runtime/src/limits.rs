@@ -20,6 +20,8 @@ pub struct Limits {
     pub queue: usize,
     /// The longest body handed to a body hook, and the longest one a plugin may answer with.
     pub body: usize,
+    /// The longest snapshot that an instance may leave to the version that takes over.
+    pub snapshot: usize,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             memory: 32 << 20,
             queue: 1024,
             body: 1 << 20,
+            snapshot: 1 << 20,
         }
     }
 }

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::UpdateDeadline;
 
 use crate::environment::{Clock, Moment};
+use crate::stats::{Late, Tally};
 use crate::sync;
 
-/// Why the epoch callback ended a call.
+/// Why the epoch callback, or a host call that came too late, ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Ended {
@@ -80,6 +81,7 @@ impl Halt {
 pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     halt: Arc<Halt>,
+    tally: Tally,
     /// Nanoseconds that the first poll can count for.
     longest_stretch: u64,
     limit: AtomicU64,
@@ -95,10 +97,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(clock: Arc<dyn Clock>, halt: Arc<Halt>, tick: Duration) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, halt: Arc<Halt>, tick: Duration, tally: Tally) -> Self {
         Self {
             clock,
             halt,
+            tally,
             longest_stretch: nanos(tick).saturating_mul(2),
             limit: AtomicU64::new(0),
             began: AtomicU64::new(0),
@@ -174,7 +177,30 @@ impl Meter {
         Moment::from_nanos(get(&self.deadline)).min(self.halt.at())
     }
 
-    /// Why the callback ended the call, if it did.
+    /// Whether a call that was done at `now` was done too late: after its deadline, and not because something stopped it
+    /// there. It is counted, and nothing that it returned may take effect.
+    ///
+    /// The deadline itself is still in time: what is done by then is done, but nothing goes on from then on.
+    pub(crate) fn is_late(&self, now: Moment) -> bool {
+        let late = now > self.deadline() && self.ended().is_none();
+        if late {
+            self.tally.came_late(Late::Call);
+        }
+        late
+    }
+
+    /// To be asked by every host call that has an effect, before it has it: fails after the deadline, which ends the call.
+    /// The epoch ends a guest at its next tick; this is for what it asks for until then.
+    pub(crate) fn fence(&self) -> wasmtime::Result<()> {
+        if self.clock.now() <= self.deadline() {
+            return Ok(());
+        }
+        self.tally.came_late(Late::HostCall);
+        self.ended.store(Ended::Wall as u8, Ordering::Relaxed);
+        Err(wasmtime::Error::msg("asked for after the deadline of the call"))
+    }
+
+    /// Why the call was ended from inside, if it was.
     pub(crate) fn ended(&self) -> Option<Ended> {
         [Ended::Cpu, Ended::Wall, Ended::Abandoned]
             .into_iter()

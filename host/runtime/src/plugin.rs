@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod exploration;
+mod hand_over;
 mod stopping;
 mod upkeep;
 
@@ -24,13 +25,17 @@ use crate::environment::{Clock, Moment};
 use crate::error::{CallError, EndCause, Unavailable};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
+use crate::host::Inheritance;
 use crate::instance::{Instance, Template};
 use crate::limits::{Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
-use crate::pool::{Acquired, Health, Numbered, Pool, Size, Start};
+use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
 use crate::stop::{StopObserver, StopReason};
 use crate::sync::{self, Tasks};
+
+pub use hand_over::HandOver;
+use hand_over::Succession;
 
 /// What to load, and under which limits.
 #[derive(Clone)]
@@ -47,6 +52,9 @@ pub struct PluginSpec {
     pub isolation: Isolation,
     /// Its budgets.
     pub limits: Limits,
+    /// Whether state is handed over to and from it. Such a plugin is held when it has been loaded: calls to it wait until
+    /// [`Plugin::open`] or [`Plugin::take_over`].
+    pub hand_over: bool,
     /// Faults in a row that make it [`Health::GivenUp`]; `None` for never.
     pub gives_up_at: Option<u32>,
     /// Where its calls are counted.
@@ -67,6 +75,7 @@ struct Inner {
     spec: PluginSpec,
     hooks: Hooks,
     pool: Arc<Pool<Slot>>,
+    succession: Succession,
     /// Cancelled when its stop begins, or nobody has it any more.
     closing: CancellationToken,
     /// Cancelled when every instance has been stopped.
@@ -112,6 +121,7 @@ impl Plugin {
             digest,
             hooks,
             pool: Pool::new(size, spec.gives_up_at),
+            succession: Succession::default(),
             spec,
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -119,22 +129,24 @@ impl Plugin {
         });
         if isolation == Isolation::Fresh {
             // One trial, so that a plugin that cannot be configured is refused now and not by its first request.
-            inner.instantiate(0, Moment::NEVER).await.map_err(|cause| inner.error(Hook::Configure, cause))?;
+            inner
+                .instantiate(0, Moment::NEVER, Inheritance::new())
+                .await
+                .map_err(|cause| inner.error(Hook::Configure, cause))?;
         }
-        while let Some(Start { number, .. }) = inner.pool.wants_start() {
-            match inner.slot(number).await {
-                Ok(slot) => {
-                    inner.warn_if_due(&slot);
-                    inner.started(slot);
-                }
-                Err(cause) => return Err(inner.error(Hook::Configure, cause)),
-            }
+        let plugin = Self { inner };
+        if !plugin.inner.spec.hand_over {
+            plugin.open().await?;
+        } else if isolation == Isolation::Warm {
+            // One on trial. Whether it serves depends on what will be handed over.
+            plugin.inner.prepare_one().await?;
         }
-        Ok(Self { inner })
+        Ok(plugin)
     }
 
     /// Another life of a plugin: new instances of the same component under the same name, config and limits. The old
-    /// ones are none of its business; a plugin that has been stopped stays stopped.
+    /// ones are none of its business; a plugin that has been stopped stays stopped. It has nobody to take over from, so it
+    /// serves at once.
     ///
     /// # Errors
     /// When the first instance cannot be made, or its `configure` does not end well.
@@ -146,7 +158,10 @@ impl Plugin {
             stores: Arc::new(()),
             ..template.clone()
         };
-        Self::start(template, digest.clone(), PluginSpec { on_stopped, ..spec.clone() }, tasks.clone()).await
+        let spec = PluginSpec { on_stopped, ..spec.clone() };
+        let revived = Self::start(template, digest.clone(), spec, tasks.clone()).await?;
+        revived.open().await?;
+        Ok(revived)
     }
 
     /// How it does, and every change of that.
@@ -247,6 +262,8 @@ impl Plugin {
             // The template holds one itself.
             stores_live: Arc::strong_count(&inner.template.stores).saturating_sub(1) as u64,
             retired: inner.spec.tally.retired(),
+            late: inner.spec.tally.late(),
+            snapshots: inner.spec.tally.snapshots(),
             breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
     }
@@ -258,10 +275,23 @@ impl Plugin {
     }
 
     async fn call<C: Call>(&self, exchange: Box<Exchange>, call: C) -> (Box<Exchange>, Result<C::Output, CallError>) {
-        let inner = &self.inner;
+        let mut inner = self.inner.last_heir();
         let began = inner.clock().now();
         let deadline = began + inner.template.limits.wall;
-        let (slot, ready) = match inner.acquire(began, deadline).await {
+        let acquired = loop {
+            // The proxy asks what the version exports that it has; the one that took over may export less.
+            if !Arc::ptr_eq(inner, &self.inner) && !inner.hooks.contains(C::HOOK) {
+                return (exchange, Ok(C::skipped()));
+            }
+            let acquired = inner.acquire(began, deadline).await;
+            let is_stopping = matches!(acquired, Err(EndCause::Unavailable(Unavailable::Stopping)));
+            match inner.heir() {
+                // Another version took over while the call was on its way.
+                Some(heir) if is_stopping => inner = heir,
+                _ => break acquired,
+            }
+        };
+        let (slot, ready) = match acquired {
             Ok(acquired) => acquired,
             Err(cause) => {
                 inner.spec.tally.record(C::HOOK, (&cause).into(), Duration::ZERO, inner.clock().now().since(began));
@@ -290,9 +320,14 @@ impl Inner {
     }
 
     /// Make an instance and count its `configure`.
-    async fn instantiate(&self, number: u64, deadline: Moment) -> Result<Box<Instance>, EndCause> {
+    async fn instantiate(
+        &self,
+        number: u64,
+        deadline: Moment,
+        inherited: Inheritance,
+    ) -> Result<Box<Instance>, EndCause> {
         let began = self.clock().now();
-        let made = self.template.instantiate(number, deadline).await;
+        let made = self.template.instantiate(number, deadline, inherited).await;
         let (outcome, cpu) = match &made {
             Ok(instance) => (CallOutcome::Ok, instance.cpu()),
             Err(cause) => (cause.into(), Duration::ZERO),
@@ -301,9 +336,9 @@ impl Inner {
         made
     }
 
-    async fn slot(&self, number: u64) -> Result<Slot, EndCause> {
+    async fn slot(&self, number: u64, inherited: Inheritance) -> Result<Slot, EndCause> {
         let instance = match self.spec.isolation {
-            Isolation::Warm => Some(self.instantiate(number, Moment::NEVER).await?),
+            Isolation::Warm => Some(self.instantiate(number, Moment::NEVER, inherited).await?),
             Isolation::Fresh => None,
         };
         Ok(Slot { number, instance })
@@ -319,7 +354,15 @@ impl Inner {
         self.start_wanted();
         tokio::select! {
             biased;
-            slot = ticket.wait() => slot.map(|slot| (slot, self.clock().now())),
+            slot = ticket.wait() => {
+                let (slot, now) = (slot?, self.clock().now());
+                if now <= deadline {
+                    return Ok((slot, now));
+                }
+                // A call that begins too late ends too late, which its instance would pay for with its life.
+                self.pool.unused(slot, now);
+                Err(self.pool.overloaded())
+            }
             () = self.clock().sleep_until(deadline) => Err(self.pool.overloaded()),
         }
     }
@@ -356,7 +399,7 @@ impl Lease {
         let (mut instance, now, warm) = match slot.instance.take() {
             Some(instance) => (instance, times.ready, true),
             // Boxed: the future is three times as large as the rest of a call, which every warm call would pay for.
-            None => match Box::pin(inner.instantiate(slot.number, times.deadline)).await {
+            None => match Box::pin(inner.instantiate(slot.number, times.deadline, Inheritance::new())).await {
                 Ok(instance) => (instance, inner.clock().now(), false),
                 Err(cause) => {
                     self.retire(C::HOOK, &cause);

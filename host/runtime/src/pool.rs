@@ -5,6 +5,9 @@
 //! (`release`) or says that it is gone (`retire`), or out with someone who stops it (from `recycle`, `surplus` or
 //! `close` on, until `ended` and `told`). Those that serve are at most `max`, and so are those that are stopped one at a
 //! time: that is what an engine's slots are reserved for.
+//!
+//! A pool is held to begin with: instances can be prepared in it and calls can wait, but nobody gets an instance before
+//! it is opened.
 
 mod breaker;
 #[cfg(test)]
@@ -48,6 +51,8 @@ pub(crate) struct Pool<T> {
 
 struct State<T> {
     size: Size,
+    /// Set until the pool is opened.
+    held: bool,
     /// The one that was used last serves next, so that those beyond what the load needs stay unused. They are in front.
     idle: VecDeque<Idle<T>>,
     /// Numbers of all that serve, idle or out.
@@ -151,6 +156,7 @@ impl<T: Numbered> Pool<T> {
         Arc::new(Self {
             state: Mutex::new(State {
                 size,
+                held: true,
                 idle: VecDeque::with_capacity(size.max.min(1024)),
                 live: BTreeSet::new(),
                 stopping: BTreeMap::new(),
@@ -179,7 +185,9 @@ impl<T: Numbered> Pool<T> {
         if state.breaker.is_open(now) {
             return Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen));
         }
-        if let Some(Idle { instance, .. }) = state.idle.pop_back() {
+        if !state.held
+            && let Some(Idle { instance, .. }) = state.idle.pop_back()
+        {
             return Acquired::Ready(instance);
         }
         let most = state.size.queue;
@@ -193,7 +201,7 @@ impl<T: Numbered> Pool<T> {
     /// Ask again until there is none; each must be followed by `started` or `failed_to_start`.
     pub(crate) fn wants_start(&self) -> Option<Start> {
         let mut state = self.state();
-        if state.closed.is_some() {
+        if state.closed.is_some() || state.held {
             return None;
         }
         let coming = state.live.len() + state.starting;
@@ -202,10 +210,44 @@ impl<T: Numbered> Pool<T> {
         if !wanted || (state.breaker.has_tripped() && state.starting > 0) {
             return None;
         }
-        state.starting += 1;
-        let number = state.next_number;
-        state.next_number += 1;
-        Some(Start { number, delay: state.breaker.delay() })
+        Some(state.start())
+    }
+
+    /// Leave to prepare an instance while the pool is held, up to `min`. Each must be followed as one of `wants_start`,
+    /// or by `not_started`.
+    pub(crate) fn may_prepare(&self) -> Option<Start> {
+        let mut state = self.state();
+        let room = state.live.len() + state.starting < state.size.min;
+        (state.held && state.closed.is_none() && room).then(|| state.start())
+    }
+
+    /// Take out an instance that was prepared but is not needed, to be stopped.
+    pub(crate) fn spare(&self) -> Option<T> {
+        let mut state = self.state();
+        if !state.held {
+            return None;
+        }
+        let spare = state.idle.pop_front()?;
+        if state.take_out(spare.instance.number()) {
+            return Some(spare.instance);
+        }
+        state.idle.push_front(spare);
+        None
+    }
+
+    /// Let calls in; those that wait get what there is. Ask `wants_start` after it.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.held) && state.closed.is_none() {
+            for Idle { instance, since } in std::mem::take(&mut state.idle) {
+                state.hand_out(instance, since);
+            }
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        let state = self.state();
+        state.held && state.closed.is_none()
     }
 
     /// A started instance is ready. Handed back if the pool has been closed meanwhile; `failed_to_start` is to follow when
@@ -228,6 +270,15 @@ impl<T: Numbered> Pool<T> {
         match &state.closed {
             None => state.fault(Hook::Configure, now),
             Some(closed) => drop(closed.send(Back::NotStarted)),
+        }
+    }
+
+    /// An instance was not started, for no fault of its own.
+    pub(crate) fn not_started(&self) {
+        let mut state = self.state();
+        state.starting = state.starting.saturating_sub(1);
+        if let Some(closed) = &state.closed {
+            let _ = closed.send(Back::NotStarted);
         }
     }
 
@@ -366,7 +417,7 @@ impl<T: Numbered> Pool<T> {
     }
 
     /// Take back an instance that nobody used since then.
-    fn unused(&self, Idle { instance, since }: Idle<T>) {
+    pub(crate) fn unused(&self, instance: T, since: Moment) {
         self.state().hand_out(instance, since);
     }
 }
@@ -380,9 +431,18 @@ impl<T: Numbered> State<T> {
         if let Some(closed) = &self.closed {
             // One that is given up on is told of already when it comes back after all.
             let _ = closed.send(Back::Instance(instance));
+        } else if self.held {
+            self.idle.push_back(Idle { instance, since });
         } else if let Some(unused) = self.waiters.grant(Idle { instance, since }) {
             self.idle.push_back(unused);
         }
+    }
+
+    fn start(&mut self) -> Start {
+        self.starting += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        Start { number, delay: self.breaker.delay() }
     }
 
     /// Take an instance that serves out of service, if there is room for one more that is being stopped.

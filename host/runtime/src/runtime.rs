@@ -138,6 +138,9 @@ impl Runtime {
         if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
             return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
         }
+        if spec.hand_over && !check::hands_over(&component) {
+            return Err(LoadError::NoHandOver);
+        }
         let pre = slots
             .space()
             .linker()
@@ -156,6 +159,7 @@ impl Runtime {
             _slots: Arc::new(slots),
             lifecycle: LifecycleView::new(clock, shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
+            tally: spec.tally.clone(),
             stores: Arc::new(()),
         };
         Plugin::start(template, digest, spec, shared.tasks.clone()).await.map_err(LoadError::Configure)

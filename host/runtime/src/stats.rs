@@ -92,6 +92,55 @@ impl From<&EndCause> for CallOutcome {
     }
 }
 
+/// What came after its call's deadline, although nothing had stopped the call by then, and took no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// A hook returned: what it returned is dropped, and the call has overrun.
+    Call,
+    /// A host call with an effect was asked for: it is not made, and the call ends there.
+    HostCall,
+}
+
+impl Late {
+    /// Every kind, in the order of the counters.
+    pub const ALL: [Self; 2] = [Self::Call, Self::HostCall];
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::HostCall => "host-call",
+        }
+    }
+}
+
+/// What became of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotOutcome {
+    /// An instance of the new version has read it, and was configured well.
+    HandedOver,
+    /// The instance it was given to was not configured well with it, or it was longer than the `snapshot` limit.
+    Refused,
+    /// The shutdown that left it did not end well, or nobody was there to read it.
+    Lost,
+}
+
+impl SnapshotOutcome {
+    /// Every outcome, in the order of the counters.
+    pub const ALL: [Self; 3] = [Self::HandedOver, Self::Refused, Self::Lost];
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HandedOver => "handed-over",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What has happened in one hook of a plugin since it was loaded.
 #[derive(Debug, Clone)]
 pub struct HookStats {
@@ -133,6 +182,10 @@ pub struct PluginStats {
     pub stores_live: u64,
     /// Instances that did not survive a call, over the whole tally.
     pub retired: u64,
+    /// What came too late to take effect, in the order of [`Late::ALL`], over the whole tally.
+    pub late: [u64; Late::ALL.len()],
+    /// Snapshots by outcome, in the order of [`SnapshotOutcome::ALL`], over the whole tally.
+    pub snapshots: [u64; SnapshotOutcome::ALL.len()],
     /// Whether the breaker is open.
     pub breaker_open: bool,
 }
@@ -158,6 +211,8 @@ struct Counters {
     /// A bit for each hook that has been exported.
     exported: AtomicU64,
     retired: AtomicU64,
+    late: [AtomicU64; Late::ALL.len()],
+    snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
 }
 
 impl std::fmt::Debug for Tally {
@@ -180,6 +235,18 @@ impl Tally {
         self.counters.retired.load(Ordering::Relaxed)
     }
 
+    /// What came too late to take effect, in the order of [`Late::ALL`].
+    #[must_use]
+    pub fn late(&self) -> [u64; Late::ALL.len()] {
+        self.counters.late.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Snapshots by outcome, in the order of [`SnapshotOutcome::ALL`].
+    #[must_use]
+    pub fn snapshots(&self) -> [u64; SnapshotOutcome::ALL.len()] {
+        self.counters.snapshots.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn exports(&self, hooks: Hooks) {
         let bits = hooks.iter().map(bit).fold(0, |bits, bit| bits | bit);
         self.counters.exported.fetch_or(bits, Ordering::Relaxed);
@@ -187,6 +254,18 @@ impl Tally {
 
     pub(crate) fn retire(&self) {
         self.counters.retired.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn came_late(&self, what: Late) {
+        if let Some(count) = self.counters.late.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_snapshots(&self, outcome: SnapshotOutcome, many: usize) {
+        if let Some(count) = self.counters.snapshots.get(outcome as usize) {
+            count.fetch_add(many as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn record(&self, hook: Hook, outcome: CallOutcome, cpu: Duration, wall: Duration) {

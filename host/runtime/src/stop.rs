@@ -111,6 +111,30 @@ impl fmt::Display for StopOutcome {
     }
 }
 
+/// What became of the state of an instance that was stopped because another version takes over. (What the new version made
+/// of it is in its [`crate::HandOver`].)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Snapshot {
+    /// It left none.
+    #[default]
+    None,
+    /// It left so many bytes to the new version.
+    Left {
+        /// The length of the snapshot.
+        bytes: usize,
+    },
+    /// It had one only that is longer than the `snapshot` limit.
+    TooLarge {
+        /// The length it had.
+        bytes: usize,
+    },
+    /// It left so many bytes, but then did not end well: they are not handed over.
+    Lost {
+        /// The length of the snapshot.
+        bytes: usize,
+    },
+}
+
 /// Hears of every instance of a plugin that has been stopped, for whatever reason. Called on the task that stopped it, so
 /// it must not wait.
 pub type StopObserver = Arc<dyn Fn(&StopRecord) + Send + Sync>;
@@ -136,6 +160,8 @@ pub struct StopRecord {
     pub cpu: Duration,
     /// By how much the end came after the budget; zero if it came before.
     pub overshoot: Duration,
+    /// What it left to its successor.
+    pub snapshot: Snapshot,
     /// What went wrong, for a person.
     pub error: Option<String>,
 }

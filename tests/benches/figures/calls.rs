@@ -90,7 +90,7 @@ async fn measure(effort: Effort, runtime: &tidegate_runtime::Runtime) -> Result<
     {
         table.row([what.to_owned()].into_iter().chain(numbers(series)));
     }
-    for Subject { what, target, nanos, .. } in subjects.iter().filter(|subject| subject.nanos.len() > 0) {
+    for Subject { what, target, nanos, .. } in subjects.iter().filter(|subject| !subject.nanos.is_empty()) {
         let target = target.map(|target| target.as_nanos() as f64);
         let verdict = target.map_or([String::new(), String::new()], |target| {
             [format!("<= {target:.0}"), met(nanos.median() <= target)]

@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) access_log: bool,
     /// Where requests go.
     pub(crate) upstream: SocketAddr,
+    /// More of the config file.
+    pub(crate) more: String,
     /// Keep it on [`CORE`].
     pub(crate) pinned: bool,
 }
@@ -93,7 +95,7 @@ impl Drop for Gateway {
 
 impl Setup {
     fn toml(&self) -> Result<String> {
-        let Self { access_log, upstream, .. } = self;
+        let Self { access_log, upstream, more, .. } = self;
         let mut text = format!(
             "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\nlog.access = {access_log}\n\
              [[upstream]]\nname = \"origin\"\ntargets = [\"http://{upstream}\"]\n"
@@ -106,11 +108,13 @@ impl Setup {
             write!(text, "[[plugin]]\nname = \"{name}\"\npath = \"{}\"\n[plugin.config]\n{config}\n", path.display())?;
             names.push(format!("\"{name}\""));
         }
-        writeln!(text, "[[route]]\npath = \"/\"\nupstream = \"origin\"\nplugins = [{}]", names.join(", "))?;
+        writeln!(text, "[[route]]\npath = \"/\"\nupstream = \"origin\"\nplugins = [{}]\n{more}", names.join(", "))?;
         Ok(text)
     }
 }
 
+/// `$TIDEGATE_BIN`, or the release build.
 fn binary() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/tidegate"))
+    let built = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/tidegate"));
+    std::env::var_os("TIDEGATE_BIN").map_or_else(built, PathBuf::from)
 }

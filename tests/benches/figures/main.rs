@@ -4,6 +4,7 @@
 //! machine meets all of them; ratios are taken inside a round, and medians over rounds are quoted with the lowest and
 //! the highest. Each suite says on its own what it did. `docs/benchmarks.md` has the figures of record.
 
+mod bystander;
 mod calls;
 mod gateway;
 mod memory;
@@ -33,8 +34,13 @@ impl Effort {
 
 type Suite = fn(Effort) -> Result<()>;
 
-const SUITES: [(&str, Suite); 4] =
-    [("calls", calls::run), ("throughput", throughput::run), ("stops", stops::run), ("memory", memory::run)];
+const SUITES: [(&str, Suite); 5] = [
+    ("calls", calls::run),
+    ("throughput", throughput::run),
+    ("bystander", bystander::run),
+    ("stops", stops::run),
+    ("memory", memory::run),
+];
 
 fn main() -> Result<()> {
     let mut effort = Effort::Full;
@@ -46,7 +52,7 @@ fn main() -> Result<()> {
             "--quick" => effort = Effort::Quick,
             name => match SUITES.iter().find(|(suite, _)| *suite == name) {
                 Some(suite) => wanted.push(*suite),
-                None => bail!("no suite is called `{name}`: there are calls, throughput, stops and memory"),
+                None => bail!("no suite is called `{name}`: there are calls, throughput, bystander, stops and memory"),
             },
         }
     }

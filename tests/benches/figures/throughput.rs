@@ -82,8 +82,13 @@ impl Variant {
     async fn measure(&mut self, load: Load) -> Result<()> {
         const CONFIGS: [&str; 3] = ["name = \"x-stamp-one\"", "name = \"x-stamp-two\"", "name = \"x-stamp-three\""];
         let plugins = CONFIGS.iter().take(self.stamps).map(|config| ("stamp", *config)).collect();
-        let gateway =
-            Gateway::start(&Setup { plugins, access_log: self.access_log, upstream: load.target, pinned: true })?;
+        let gateway = Gateway::start(&Setup {
+            plugins,
+            access_log: self.access_log,
+            upstream: load.target,
+            more: String::new(),
+            pinned: true,
+        })?;
         let load = Load { target: gateway.address(), ..load };
         let cpu = async {
             tokio::time::sleep(load.warm_up).await;

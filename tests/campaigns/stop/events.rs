@@ -87,7 +87,7 @@ impl Event {
             Self::Reload => {
                 let lines = Story::Together.lines(on.instances);
                 let answer = on.gateway.reload(&on.company.config(on.origin, &lines, 1)).await;
-                let stopped = answer["stopped"].as_array().map_or(0, Vec::len);
+                let stopped = answer.get("stopped").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
                 ensure!(stopped == on.company.kinds().count(), "the reload has not stopped every plugin: {answer}");
             }
             Self::Disable => on.order_all("disable").await?,
@@ -106,7 +106,7 @@ impl Stage<'_> {
                 async move { self.gateway.post(&path).await }
             });
             for answer in join_all(orders).await {
-                ensure!(answer["changed"] == true, "{deed}: {answer}");
+                ensure!(answer.get("changed") == Some(&true.into()), "{deed}: {answer}");
             }
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Load {
         let until = from + self.measure;
         let mut clients = JoinSet::new();
         for connection in connections {
-            clients.spawn(client(connection, self.request(), from, until));
+            clients.spawn(client(connection, request(self.target, self.path, ""), from, until));
         }
         let mut latencies = Vec::new();
         while let Some(client) = clients.join_next().await {
@@ -69,12 +69,25 @@ impl Load {
         latencies.sort_unstable();
         Ok(Measured { rate: latencies.len() as f64 / self.measure.as_secs_f64(), latencies })
     }
+}
 
-    fn request(&self) -> Vec<u8> {
-        let Self { path, target, .. } = self;
-        format!("GET {path} HTTP/1.1\r\nhost: {target}\r\nuser-agent: tidegate-bench\r\naccept: */*\r\n\r\n")
-            .into_bytes()
+/// A GET with one more field, or none.
+pub(super) fn request(target: SocketAddr, path: &str, field: &str) -> Vec<u8> {
+    let end = if field.is_empty() { "" } else { "\r\n" };
+    format!("GET {path} HTTP/1.1\r\nhost: {target}\r\nuser-agent: tidegate-bench\r\naccept: */*\r\n{field}{end}\r\n")
+        .into_bytes()
+}
+
+/// Send a request and take the whole answer. Whether its status is 200.
+pub(super) async fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) -> Result<bool> {
+    connection.write_all(request).await?;
+    answer.clear();
+    while !is_whole(answer)? {
+        if connection.read_buf(answer).await? == 0 {
+            bail!("the connection was closed after {:?}", String::from_utf8_lossy(answer));
+        }
     }
+    Ok(answer.starts_with(b"HTTP/1.1 200 "))
 }
 
 /// One request after the other. Gives how long those took that ended between `from` and `until`.
@@ -83,12 +96,8 @@ async fn client(mut connection: TcpStream, request: Vec<u8>, from: Instant, unti
     let mut answer = Vec::with_capacity(4096);
     loop {
         let begun = Instant::now();
-        connection.write_all(&request).await?;
-        answer.clear();
-        while !is_whole(&answer)? {
-            if connection.read_buf(&mut answer).await? == 0 {
-                bail!("the connection was closed after {:?}", String::from_utf8_lossy(&answer));
-            }
+        if !exchange(&mut connection, &request, &mut answer).await? {
+            bail!("answered with {:?}", String::from_utf8_lossy(&answer));
         }
         let ended = Instant::now();
         if ended >= until {
@@ -100,13 +109,10 @@ async fn client(mut connection: TcpStream, request: Vec<u8>, from: Instant, unti
     }
 }
 
-/// Whether all of a response is there. It must be one with status 200.
+/// Whether all of a response is there.
 fn is_whole(answer: &[u8]) -> Result<bool> {
     let Some(end) = head_end(answer) else { return Ok(false) };
     let (head, body) = answer.split_at(end);
-    if !head.starts_with(b"HTTP/1.1 200 ") {
-        bail!("answered with {:?}", String::from_utf8_lossy(answer));
-    }
     let length = content_length(head).with_context(|| format!("no length in {:?}", String::from_utf8_lossy(head)))?;
     Ok(body.len() >= length)
 }

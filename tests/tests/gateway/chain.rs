@@ -174,3 +174,23 @@ async fn an_upstream_that_fails_is_named_in_the_log_and_not_to_the_client() {
     }
     assert_eq!(ended.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_plugin_whose_state_is_handed_over_serves_from_the_start_and_its_snapshots_are_counted() {
+    let origin = Origin::start().await;
+    let heir = PluginTable::guest("heir").set("hand_over = true");
+    let gateway = TestGateway::start(&ConfigFile::before(origin.address()).plugin(heir).route("/", &["heir"])).await;
+    for count in ["1", "2"] {
+        assert_eq!(gateway.get("/").await.header("x-count"), count);
+    }
+    let metrics = Client::http1(gateway.admin()).get("/metrics").await.text();
+    for series in [
+        "tidegate_plugin_snapshots_total{plugin=\"heir\",outcome=\"handed-over\"} 0",
+        "tidegate_plugin_snapshots_total{plugin=\"heir\",outcome=\"refused\"} 0",
+        "tidegate_plugin_snapshots_total{plugin=\"heir\",outcome=\"lost\"} 0",
+        "tidegate_plugin_late_total{plugin=\"heir\",kind=\"call\"} 0",
+        "tidegate_plugin_late_total{plugin=\"heir\",kind=\"host-call\"} 0",
+    ] {
+        assert!(metrics.lines().any(|line| line == series), "{series} is not in\n{metrics}");
+    }
+}

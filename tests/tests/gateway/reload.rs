@@ -1,5 +1,8 @@
 //! A new configuration while requests come in: all of it or nothing, and nobody notices but those it is for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 use tidegate_tests::client::{Client, get};
 use tidegate_tests::components;
@@ -190,4 +193,47 @@ async fn watched_files_reload_by_themselves_once_they_are_whole() {
     gateway.until("the whole is taken", async || digest().await != counter).await;
     assert_eq!(gateway.get("/").await.header("x-stamped-by"), "tidegate");
     assert_eq!(gateway.metric("tidegate_reloads_total{outcome=\"refused\"}").await, 1.0, "not tried again and again");
+}
+
+#[tokio::test]
+async fn state_is_handed_to_the_next_version_while_requests_come_in_and_none_is_lost() {
+    let origin = Origin::start().await;
+    let config = |version: usize| {
+        let heir = PluginTable::guest("heir").set("hand_over = true");
+        // What differs makes it another version.
+        let heir = heir.limit(&format!("queue = {}", 1_000 + version));
+        ConfigFile::before(origin.address()).plugin(heir).route("/", &["heir"])
+    };
+    let gateway = TestGateway::start(&config(0)).await;
+    let asking = Arc::new(AtomicBool::new(true));
+    let crowd: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, over) = (gateway.client(), Arc::clone(&asking));
+            tokio::spawn(async move {
+                let mut asked = 0_u64;
+                while over.load(Ordering::Relaxed) {
+                    assert_eq!(client.get("/").await.status, 200);
+                    asked += 1;
+                }
+                asked
+            })
+        })
+        .collect();
+    for version in 1..=10 {
+        gateway.reload(&config(version)).await;
+    }
+    asking.store(false, Ordering::Relaxed);
+    let mut asked = 0;
+    for one in crowd {
+        asked += one.await.expect("every request is answered");
+    }
+    let last = gateway.get("/").await;
+    assert_eq!(last.header("x-count"), (asked + 1).to_string(), "every request has been counted once");
+    let handed_over = "tidegate_plugin_snapshots_total{plugin=\"heir\",outcome=\"handed-over\"}";
+    assert_eq!(gateway.metric(handed_over).await, 10.0);
+    assert_eq!(gateway.metric("tidegate_stores_live{plugin=\"heir\",generation=\"11\"}").await, 1.0);
+    // Who is switched off leaves nothing: there is nobody to leave it to.
+    gateway.order("/v1/plugins/heir/disable?wait=true").await;
+    gateway.order("/v1/plugins/heir/enable").await;
+    assert_eq!(gateway.get("/").await.header("x-count"), "1");
 }

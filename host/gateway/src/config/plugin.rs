@@ -39,6 +39,7 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
             OnFailure::Closed,
         ),
         quarantine: quarantine(&table),
+        hand_over: table.boolean("hand_over", false),
         config: config(&table),
         limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
     };
@@ -60,6 +61,8 @@ fn fits_together(table: &Table<'_>, plugin: &Plugin) {
         let why = "with `isolation = \"fresh\"` no instance outlives its call";
         let hint = |key| format!("take `{key}` out, or `isolation`");
         pointless(table.span_of("recycle"), "recycle", why, &hint("recycle"));
+        let hand_over = table.span_of("hand_over").filter(|_| plugin.hand_over);
+        pointless(hand_over, "hand_over", why, &hint("hand_over"));
         pointless(span_of("instances", "idle"), "idle", why, &hint("idle"));
     } else if plugin.instances.min == plugin.instances.max && span_of("instances", "min").is_some() {
         // Where one of the two is a default, whether they are the same depends on the machine.
@@ -251,6 +254,7 @@ fn limits(table: Table<'_>) -> Limits {
         memory: table.size("memory", MEMORY, default.memory),
         queue: table.count("queue", 0..=1_000_000, default.queue),
         body: table.size("body", 1..=1 << 30, default.body),
+        snapshot: table.size("snapshot", 1..=64 << 20, default.snapshot),
     };
     // A limit that another one makes unreachable says something its author does not know.
     if limits.cpu > limits.wall {
@@ -260,6 +264,12 @@ fn limits(table: Table<'_>) -> Limits {
     if limits.body > limits.memory {
         let (body, memory) = (HumanSize(limits.body as u64), HumanSize(limits.memory as u64));
         unreachable(&table, "body", "memory", &format!("a body of {body} does not fit into {memory} of memory"));
+    }
+    // Its default may be greater: a plugin that leaves none has no reason to think of it.
+    if limits.snapshot > limits.memory && table.span_of("snapshot").is_some() {
+        let (snapshot, memory) = (HumanSize(limits.snapshot as u64), HumanSize(limits.memory as u64));
+        let label = format!("a snapshot of {snapshot} does not fit into {memory} of memory");
+        unreachable(&table, "snapshot", "memory", &label);
     }
     table.finish();
     limits

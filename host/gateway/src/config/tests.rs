@@ -240,7 +240,7 @@ error: unknown key `tick` in [[plugin]]
    |
 16 | tick = "1s"
    | ^^^^
-hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `quarantine`, `config`, `limits`, `grants`
+hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `quarantine`, `hand_over`, `config`, `limits`, `grants`
 
 error: there is no upstream named `app`
   --> tidegate.toml:20:12
@@ -628,7 +628,10 @@ hint: take it out, or raise `max`
 "#,
     );
     check_with(
-        &plugin("instances = { min = 2, max = 4, idle = \"0s\" }\nrecycle = { calls = 10 }\nisolation = \"fresh\""),
+        &plugin(
+            "instances = { min = 2, max = 4, idle = \"0s\" }\nrecycle = { calls = 10 }\nisolation = \"fresh\"\n\
+             hand_over = true",
+        ),
         r#"
 error: `idle` is out of range
  --> tidegate.toml:4:40
@@ -649,12 +652,60 @@ error: `recycle` has no effect
 5 | recycle = { calls = 10 }
   |           ^^^^^^^^^^^^^^ with `isolation = "fresh"` no instance outlives its call
 hint: take `recycle` out, or `isolation`
+
+error: `hand_over` has no effect
+ --> tidegate.toml:7:13
+  |
+7 | hand_over = true
+  |             ^^^^ with `isolation = "fresh"` no instance outlives its call
+hint: take `hand_over` out, or `isolation`
 "#,
     );
+    parse(&with(&plugin("isolation = \"fresh\"\nhand_over = false")));
     // Whether these have a surplus depends on the machine: `max`, or `min`, is its default.
     for keys in ["{ max = 1, idle = \"5s\" }", "{ min = 900, idle = \"5s\" }"] {
         parse(&with(&plugin(&format!("instances = {keys}"))));
     }
+}
+
+#[test]
+fn state_is_handed_over_when_the_file_says_so() {
+    let plugin = |keys: &str| format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{keys}\n");
+    let read = |keys: &str| parse(&with(&plugin(keys))).plugins.remove(0);
+    assert!(!read("").hand_over);
+    let asked = read("hand_over = true\nlimits.snapshot = \"2MiB\"");
+    assert_eq!((asked.hand_over, asked.limits.snapshot), (true, 2 << 20));
+    // The default is no promise of so much memory.
+    assert_eq!(read("limits = { memory = \"512KiB\", body = \"1KiB\" }").limits.snapshot, 1 << 20);
+    check_with(
+        &plugin("[plugin.limits]\nmemory = \"2MiB\"\nsnapshot = \"3MiB\""),
+        r#"
+error: `snapshot` is greater than `memory`
+ --> tidegate.toml:6:12
+  |
+5 | memory = "2MiB"
+  |          ------
+6 | snapshot = "3MiB"
+  |            ^^^^^^ a snapshot of 3MiB does not fit into 2MiB of memory
+hint: raise `memory` or lower `snapshot`
+"#,
+    );
+    check_with(
+        &plugin("hand_over = \"yes\"\nlimits.snapshot = \"65MiB\""),
+        r#"
+error: `hand_over` has the wrong type
+ --> tidegate.toml:4:13
+  |
+4 | hand_over = "yes"
+  |             ^^^^^ expected true or false, found a string
+
+error: `snapshot` is out of range
+ --> tidegate.toml:5:19
+  |
+5 | limits.snapshot = "65MiB"
+  |                   ^^^^^^^ must be from 1B to 64MiB
+"#,
+    );
 }
 
 #[test]

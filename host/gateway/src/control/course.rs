@@ -44,6 +44,8 @@ pub(super) struct Step<P = Plugin> {
 pub(super) struct Leaving<P = Plugin> {
     pub(super) entry: Entry<P>,
     pub(super) reason: StopReason,
+    /// The new version that it leaves its state to.
+    pub(super) heir: Option<P>,
 }
 
 impl<P> Default for Course<P> {
@@ -139,7 +141,8 @@ impl<P: Hosted> Step<P> {
         let serving = before.iter().filter(|old| old.standing == Standing::Serving);
         let old = serving.filter_map(|old| {
             let reason = at(&members, &old.life()).map_or(Some(replaced), |now| now.standing.stops())?;
-            Some(Leaving::new(old, reason))
+            let heir = members.iter().find(|new| reason == StopReason::Reload && new.inherits_from(old));
+            Some(Leaving { heir: heir.map(|new| new.plugin.clone()), ..Leaving::new(old, reason) })
         });
         let new = members.iter().filter(|new| at(before, &new.life()).is_none());
         let off = new.filter_map(|new| Some(Leaving::new(new, new.standing.stops()?)));
@@ -150,7 +153,8 @@ impl<P: Hosted> Step<P> {
 
 impl<P: Clone> Leaving<P> {
     fn new(member: &Member<P>, reason: StopReason) -> Self {
-        Self { entry: Entry { plugin: member.plugin.clone(), generation: member.generation }, reason }
+        let entry = Entry { plugin: member.plugin.clone(), generation: member.generation };
+        Self { entry, reason, heir: None }
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, pending};
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
-use tidegate_runtime::{StopObserver, StopOutcome, StopReason, StopRecord};
+use tidegate_runtime::{Snapshot, StopObserver, StopOutcome, StopReason, StopRecord};
 
 use super::course::Step;
 use super::retire::Served;
@@ -80,6 +80,10 @@ impl Hosted for Toy {
         }
         self.0.stopped.cancelled().await;
     }
+
+    async fn take_over(&self, old: &Self) {
+        old.stop(StopReason::Reload, Duration::MAX).await;
+    }
 }
 
 impl Toy {
@@ -93,6 +97,7 @@ impl Toy {
             plugin: name.clone(),
             digest: digest.clone(),
             instance,
+            snapshot: Snapshot::None,
             reason,
             outcome,
             budget: Duration::ZERO,
@@ -295,7 +300,8 @@ impl World {
         assert!(alive.is_subset(&unique), "missing in the report: {alive:?}, {rows:?}");
         assert!(report.plugins.iter().all(|row| row.error.is_none()), "all have been heard of: {:?}", report.plugins);
         assert_eq!(report.exit_code, if second { 143 } else { 0 });
-        for retirement in std::mem::take(&mut *lock(&self.retirements)) {
+        let retirements = std::mem::take(&mut *lock(&self.retirements));
+        for retirement in retirements {
             retirement.await.expect("nobody cancels it");
         }
         assert!(self.roster.leaving().is_empty());

@@ -70,8 +70,8 @@ impl Control {
     }
 }
 
-/// The end of the last of the `former` generations: each plugin that leaves with it is stopped when nobody needs it any
-/// more, or its exchanges are `overdue`.
+/// The end of the last of the `former` generations: each plugin that leaves with it hands its state to its heir, or is
+/// stopped when nobody needs it any more, or its exchanges are `overdue`.
 pub(super) async fn end<P: Hosted, F: Future<Output = ()>>(
     former: Vec<Served>,
     leaving: Vec<Leaving<P>>,
@@ -79,20 +79,26 @@ pub(super) async fn end<P: Hosted, F: Future<Output = ()>>(
     roster: &Roster<P>,
     overdue: impl Fn(&Entry<P>) -> F,
 ) {
-    join_all(leaving.iter().map(|Leaving { entry, reason }| {
+    join_all(leaving.iter().map(|Leaving { entry, reason, heir }| {
         let with = former.iter().filter(|served| served.generation >= entry.generation);
         let (unused, overdue) = (join_all(with.map(|served| served.drained.wait())), overdue(entry));
         let mut phase = phase.clone();
         async move {
-            tokio::select! {
-                biased;
-                _ = unused => {}
-                // Everything is being stopped: what still runs has had the drain of the whole process.
-                () = phase.reached(Phase::Stopping) => {}
-                () = overdue => {}
+            match heir {
+                // Exchanges that go on with the old version reach the new one from here on: there is nobody to wait for.
+                Some(heir) => heir.take_over(&entry.plugin).await,
+                None => {
+                    tokio::select! {
+                        biased;
+                        _ = unused => {}
+                        // Everything is being stopped: what still runs has had the drain of the whole process.
+                        () = phase.reached(Phase::Stopping) => {}
+                        () = overdue => {}
+                    }
+                    // The plugin's own limit is shorter.
+                    entry.plugin.stop(*reason, Duration::MAX).await;
+                }
             }
-            // The plugin's own limit is shorter.
-            entry.plugin.stop(*reason, Duration::MAX).await;
             roster.left(entry);
         }
     }))

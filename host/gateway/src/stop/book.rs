@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::{Plugin, StopOutcome, StopReason, StopRecord};
+use tidegate_runtime::{Plugin, Snapshot, StopOutcome, StopReason, StopRecord};
 use tokio::time::Instant;
 
 use super::log::{StopLog, Stopped};
@@ -192,6 +192,7 @@ impl Pages {
             took,
             cpu: Duration::ZERO,
             overshoot: took.saturating_sub(budget),
+            snapshot: Snapshot::None,
             error: Some(if abandoned { "abandoned" } else { "its end was not heard of in time" }.to_owned()),
         };
         Stopped { record, generation: expected.life.generation, ended: Instant::now() }

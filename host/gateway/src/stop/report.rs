@@ -362,6 +362,7 @@ pub(crate) mod tests {
             took: Duration::from_micros(501_234),
             cpu: Duration::from_micros(499_600),
             overshoot: Duration::from_micros(1_234),
+            snapshot: tidegate_runtime::Snapshot::None,
             error: Some("stopped".to_owned()),
         };
         let began = Instant::now();

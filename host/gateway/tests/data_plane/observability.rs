@@ -59,7 +59,7 @@ async fn metrics_count_what_happened() {
 
 #[tokio::test]
 async fn stops_of_plugins_are_counted() {
-    use tidegate_runtime::{StopOutcome, StopReason, StopRecord};
+    use tidegate_runtime::{Snapshot, StopOutcome, StopReason, StopRecord};
     let gateway = TestGateway::before(origin::nobody().await);
     let record = StopRecord {
         plugin: "audit".into(),
@@ -71,6 +71,7 @@ async fn stops_of_plugins_are_counted() {
         took: std::time::Duration::from_millis(1001),
         cpu: std::time::Duration::ZERO,
         overshoot: std::time::Duration::from_millis(1),
+        snapshot: Snapshot::None,
         error: None,
     };
     gateway.stops.observer(1)(&record);

@@ -58,6 +58,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
             limits: told.limits,
+            hand_over: false,
             gives_up_at: None,
             tally: Tally::default(),
             on_stopped: Arc::new(|_| {}),
@@ -72,6 +73,7 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             isolation: Isolation::Warm,
             on_failure: told.on_failure,
             quarantine: None,
+            hand_over: false,
             config: told.behaviour.into(),
             limits: told.limits,
         });

@@ -18,10 +18,16 @@ type Edit = wasmtime::Result<Result<(), EditError>>;
 impl Guest {
     /// Edit the request, unless it has been sent.
     fn edit_request(&mut self, edit: impl FnOnce(&mut Exchange) -> Result<(), EditError>) -> Edit {
+        self.meter.fence()?;
         if self.exchange.response.is_some() {
             return Ok(Err(EditError::TooLate));
         }
         Ok(edit(&mut self.exchange))
+    }
+
+    fn edit_response(&mut self, edit: impl FnOnce(&mut ResponseHead) -> Result<(), EditError>) -> Edit {
+        self.meter.fence()?;
+        Ok(edit(self.response()?))
     }
 
     /// Handles of the response are lent to the response hooks only, and those are called with one.
@@ -121,6 +127,7 @@ impl contract::HostRequest for Guest {
     }
 
     fn set_note(&mut self, _: Resource<RequestHandle>, key: String, value: Vec<u8>) -> Edit {
+        self.meter.fence()?;
         let plugin = Arc::clone(&self.plugin);
         Ok(self.exchange.set_note(&plugin, key, value))
     }
@@ -141,8 +148,7 @@ impl contract::HostResponse for Guest {
     }
 
     fn set_status(&mut self, _: Resource<ResponseHandle>, status: u16) -> Edit {
-        let response = self.response()?;
-        Ok(fields::status(status).map(|status| response.status = status))
+        self.edit_response(|response| fields::status(status).map(|status| response.status = status))
     }
 
     fn header(&mut self, _: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
@@ -154,15 +160,15 @@ impl contract::HostResponse for Guest {
     }
 
     fn set_header(&mut self, _: Resource<ResponseHandle>, name: String, value: Vec<u8>) -> Edit {
-        Ok(fields::set(&mut self.response()?.headers, &name, value))
+        self.edit_response(|response| fields::set(&mut response.headers, &name, value))
     }
 
     fn append_header(&mut self, _: Resource<ResponseHandle>, name: String, value: Vec<u8>) -> Edit {
-        Ok(fields::append(&mut self.response()?.headers, &name, value))
+        self.edit_response(|response| fields::append(&mut response.headers, &name, value))
     }
 
     fn remove_header(&mut self, _: Resource<ResponseHandle>, name: String) -> Edit {
-        Ok(fields::remove(&mut self.response()?.headers, &name))
+        self.edit_response(|response| fields::remove(&mut response.headers, &name))
     }
 
     fn drop(&mut self, _: Resource<ResponseHandle>) -> wasmtime::Result<()> {

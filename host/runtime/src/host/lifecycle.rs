@@ -1,4 +1,4 @@
-//! `tidegate:plugin/lifecycle`: the phase, the reason of a stop, and the time left to a call.
+//! `tidegate:plugin/lifecycle`: the phase, the reason of a stop, the time left to a call, and snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -85,5 +85,14 @@ impl lifecycle::Host for Guest {
     fn remaining_ms(&mut self) -> wasmtime::Result<u64> {
         let left = self.meter.deadline().since(self.lifecycle.clock.now());
         Ok(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn leave_snapshot(&mut self, bytes: Vec<u8>) -> wasmtime::Result<Result<(), lifecycle::SnapshotError>> {
+        self.meter.fence()?;
+        Ok(self.snapshots.leave(bytes))
+    }
+
+    fn snapshots(&mut self) -> wasmtime::Result<Vec<Vec<u8>>> {
+        Ok(self.snapshots.read())
     }
 }

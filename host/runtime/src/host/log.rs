@@ -13,11 +13,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::bindings::logging;
 use crate::contract::Hook;
 use crate::host::Guest;
+use crate::meter::Meter;
 use crate::text::cut;
 
 /// Bytes of one line.
@@ -163,6 +164,7 @@ impl GuestLog {
 
 impl logging::Host for Guest {
     fn log(&mut self, level: logging::Level, context: String, message: String) -> wasmtime::Result<()> {
+        self.meter.fence()?;
         self.log.line(level, &context, &message);
         Ok(())
     }
@@ -178,20 +180,21 @@ impl Drop for GuestLog {
 /// stdout or stderr of an instance.
 pub(crate) struct Stdio {
     log: Arc<GuestLog>,
+    meter: Arc<Meter>,
     stream: Stream,
 }
 
 impl Stdio {
-    pub(crate) fn stdout(log: Arc<GuestLog>) -> Self {
-        Self { log, stream: Stream::Stdout }
+    pub(crate) fn stdout(log: Arc<GuestLog>, meter: Arc<Meter>) -> Self {
+        Self { log, meter, stream: Stream::Stdout }
     }
 
-    pub(crate) fn stderr(log: Arc<GuestLog>) -> Self {
-        Self { log, stream: Stream::Stderr }
+    pub(crate) fn stderr(log: Arc<GuestLog>, meter: Arc<Meter>) -> Self {
+        Self { log, meter, stream: Stream::Stderr }
     }
 
     fn another(&self) -> Self {
-        Self { log: self.log.clone(), stream: self.stream }
+        Self { log: self.log.clone(), meter: self.meter.clone(), stream: self.stream }
     }
 }
 
@@ -214,6 +217,7 @@ impl StdoutStream for Stdio {
 
 impl OutputStream for Stdio {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.meter.fence().map_err(StreamError::Trap)?;
         self.log.write(self.stream, &bytes);
         Ok(())
     }
@@ -234,6 +238,7 @@ impl Pollable for Stdio {
 
 impl AsyncWrite for Stdio {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.meter.fence().map_err(io::Error::other)?;
         self.log.write(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -147,6 +147,8 @@ impl Call for Work {
         self.run().await.map(Ok)
     }
 
+    fn skipped() {}
+
     fn check((): (), _: Hooks, _: usize) -> Result<(), BadReply> {
         Ok(())
     }
@@ -195,6 +197,7 @@ impl World {
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
             halt: Arc::new(Halt::new(abandon.clone())),
             stores: Arc::new(()),
+            tally: Tally::default(),
         };
         let spec = PluginSpec {
             name,
@@ -204,6 +207,7 @@ impl World {
             isolation: Isolation::Warm,
             limits,
             gives_up_at: None,
+            hand_over: false,
             tally: Tally::default(),
             on_stopped: {
                 let heard = Arc::clone(&heard);

@@ -17,7 +17,7 @@ use crate::instance::Instance;
 use crate::limits::Isolation;
 use crate::pool::{Back, Closed};
 use crate::stats::CallOutcome;
-use crate::stop::{StopOutcome, StopReason, StopRecord};
+use crate::stop::{Snapshot, StopOutcome, StopReason, StopRecord};
 
 /// How long after the deadline to wait for an instance whose last call should have been cut by then. It always comes
 /// back; this only keeps a stop from hanging should that ever be wrong.
@@ -140,6 +140,7 @@ impl Stop {
 
     async fn instance(self, inner: &Inner, number: u64, mut instance: Box<Instance>) -> StopRecord {
         let mut cpu = Duration::ZERO;
+        let mut snapshot = Snapshot::None;
         let result = if !instance.has(Hook::Shutdown) {
             None
         } else if inner.template.halt.abandoned() {
@@ -147,6 +148,7 @@ impl Stop {
         } else {
             let result = self.shut_down(inner, &mut instance).await;
             cpu = instance.cpu();
+            snapshot = inner.settle(number, instance.take_snapshot(), result.is_ok());
             Some(result)
         };
         // The end is when everything the instance held is free again.
@@ -160,11 +162,12 @@ impl Stop {
             let counted = result.as_ref().map_or_else(CallOutcome::from, |()| CallOutcome::Ok);
             inner.spec.tally.record(Hook::Shutdown, counted, cpu, record.took);
         }
-        StopRecord { cpu, ..record }
+        StopRecord { cpu, snapshot, ..record }
     }
 
     async fn shut_down(self, inner: &Inner, instance: &mut Instance) -> Result<(), EndCause> {
         instance.stopping(self.reason);
+        inner.ask_for_snapshot(instance);
         let now = inner.clock().now();
         let deadline = self.deadline(inner);
         let millis = u64::try_from(deadline.since(now).as_millis()).unwrap_or(u64::MAX);
@@ -191,6 +194,7 @@ impl Stop {
             took: now.since(self.began),
             cpu: Duration::ZERO,
             overshoot: now.since(deadline),
+            snapshot: Snapshot::None,
             error,
         }
     }

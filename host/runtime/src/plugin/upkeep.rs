@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::{Inner, Slot};
 use crate::environment::Sleep;
+use crate::host::Inheritance;
 use crate::pool::{Start, Surplus};
 use crate::stop::StopReason;
 
@@ -31,7 +32,7 @@ impl Inner {
                 if !start.delay.is_zero() {
                     self.clock().sleep_until(self.clock().now() + start.delay).await;
                 }
-                self.slot(start.number).await
+                self.slot(start.number, Inheritance::new()).await
             };
             let made = tokio::select! {
                 biased;
@@ -41,7 +42,10 @@ impl Inner {
             };
             match made {
                 None => return self.pool.failed_to_start(self.clock().now()),
-                Some(Ok(slot)) => return self.started(slot),
+                Some(Ok(slot)) => {
+                    self.started(slot);
+                    return;
+                }
                 Some(Err(cause)) => {
                     tracing::warn!(cause = cause.as_str(), "instance could not be started: {cause}");
                     self.pool.failed_to_start(self.clock().now());
@@ -52,11 +56,13 @@ impl Inner {
         }
     }
 
-    /// An instance is up. If the plugin is being stopped by now, it is let go: it has never served.
-    pub(super) fn started(self: &Arc<Self>, slot: Slot) {
+    /// An instance is up. If the plugin is being stopped by now, it is let go: it has never served. Tells whether
+    /// it serves.
+    pub(super) fn started(self: &Arc<Self>, slot: Slot) -> bool {
         if let Some(slot) = self.pool.started(slot, self.clock().now()) {
             drop(slot);
             self.pool.failed_to_start(self.clock().now());
+            return false;
         }
         if self.pool.wants_watch() {
             let span = tracing::debug_span!("surplus", plugin = &*self.template.name);
@@ -73,6 +79,7 @@ impl Inner {
                 .instrument(span),
             );
         }
+        true
     }
 
     /// Say so if an instance that has served nothing is due for recycling: each would serve one call.

@@ -93,8 +93,8 @@ impl<T: Numbered> Ticket<T> {
 impl<T: Numbered> Drop for Ticket<T> {
     fn drop(&mut self) {
         self.receiver.close();
-        if let Ok(Grant::Instance(unused)) = self.receiver.try_recv() {
-            self.pool.unused(unused);
+        if let Ok(Grant::Instance(Idle { instance, since })) = self.receiver.try_recv() {
+            self.pool.unused(instance, since);
         }
     }
 }

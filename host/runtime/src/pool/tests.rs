@@ -23,11 +23,16 @@ fn ready(acquired: Acquired<u64>) -> u64 {
 }
 
 fn pool(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
-    let pool = Pool::new(Size { min, max, queue }, None);
-    while let Some(start) = pool.wants_start() {
+    let pool = held(min, max, queue);
+    while let Some(start) = pool.may_prepare() {
         assert!(pool.started(start.number, now()).is_none());
     }
+    pool.open();
     pool
+}
+
+fn held(min: usize, max: usize, queue: usize) -> Arc<Pool<u64>> {
+    Pool::new(Size { min, max, queue }, None)
 }
 
 fn now() -> Moment {
@@ -227,6 +232,46 @@ fn closing_counts_those_that_are_being_stopped_and_each_is_told_of_once() {
     assert_eq!(pool.numbers(), []);
 }
 
+#[tokio::test]
+async fn a_pool_that_is_held_prepares_instances_and_gives_them_out_when_it_is_opened() {
+    let pool = held(2, 3, 2);
+    assert_eq!(pool.wants_start(), None, "who prepares decides what is started");
+    for number in [0, 1] {
+        assert_eq!(pool.may_prepare().expect("one of min").number, number);
+        pool.started(number, now());
+    }
+    assert_eq!(pool.may_prepare(), None);
+    let Acquired::Queued(mut first) = pool.acquire(now()) else { panic!("nobody gets one before it is opened") };
+    let Acquired::Queued(_second) = pool.acquire(now()) else { panic!() };
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { waiting: 2, .. })));
+    // One is not needed after all, and another takes its place.
+    assert_eq!(pool.spare(), Some(0));
+    assert_eq!(pool.may_prepare().expect("the place is free").number, 2);
+    pool.not_started();
+    pool.open();
+    assert_eq!(first.wait().await.expect("handed over"), 1);
+    assert_eq!(pool.may_prepare(), None, "that is over");
+    assert_eq!(pool.wants_start().expect("one waits, and there is one less than min").number, 3);
+    assert_eq!(pool.spare(), None);
+}
+
+#[test]
+fn a_pool_that_is_closed_while_it_is_held_refuses_those_who_wait_and_stays_closed() {
+    let pool = held(1, 1, 1);
+    let start = pool.may_prepare().expect("one");
+    let Acquired::Queued(mut waiter) = pool.acquire(now()) else { panic!() };
+    assert!(pool.is_held());
+    let mut closed = pool.close().expect("first close");
+    assert_eq!((closed.idle.len(), closed.starting), (0, 1));
+    assert!(matches!(waiter.try_wait(), Ok(Grant::Refused(Unavailable::Stopping))));
+    pool.open();
+    assert!(!pool.is_held());
+    assert_eq!((pool.may_prepare(), pool.wants_start()), (None, None));
+    assert_eq!(pool.started(start.number, now()), Some(start.number));
+    pool.not_started();
+    assert!(matches!(closed.back.try_recv(), Ok(Back::NotStarted)));
+}
+
 /// What can happen to a pool.
 #[derive(Debug, Clone)]
 enum Event {
@@ -238,8 +283,18 @@ enum Event {
     End(usize),
     Tell(usize),
     GiveUp(usize),
-    Start(bool),
+    Start(Started),
     Wait(u64),
+    Spare,
+    Open,
+}
+
+/// How a start ends.
+#[derive(Debug, Clone, Copy)]
+enum Started {
+    Up,
+    Failed,
+    GivenUp,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -252,8 +307,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0..8usize).prop_map(Event::End),
         2 => (0..8usize).prop_map(Event::Tell),
         1 => (0..8usize).prop_map(Event::GiveUp),
-        2 => prop::bool::weighted(0.8).prop_map(Event::Start),
+        2 => prop_oneof![8 => Just(Started::Up), 1 => Just(Started::Failed), 1 => Just(Started::GivenUp)]
+            .prop_map(Event::Start),
         1 => (0..20_000u64).prop_map(Event::Wait),
+        1 => Just(Event::Spare),
+        1 => Just(Event::Open),
     ]
 }
 
@@ -269,6 +327,7 @@ struct Model {
     tickets: BTreeMap<u64, Ticket<u64>>,
     next_ticket: u64,
     watched: bool,
+    held: bool,
 }
 
 /// One of them; the property test picks any.
@@ -325,17 +384,30 @@ impl Model {
                     self.tickets.remove(&key);
                 }
             }
-            Event::Start(works) => {
-                if let Some(start) = pool.wants_start() {
-                    if works {
+            Event::Start(how) => {
+                let (wanted, may) = (pool.wants_start(), pool.may_prepare());
+                let other = if self.held { &wanted } else { &may };
+                prop_assert!(other.is_none());
+                match (wanted.or(may), how) {
+                    (None, _) => {}
+                    (Some(start), Started::Up) => {
                         prop_assert!(pool.started(start.number, self.now()).is_none());
                         self.watched |= pool.wants_watch();
-                    } else {
-                        pool.failed_to_start(self.now());
                     }
+                    (Some(_), Started::Failed) => pool.failed_to_start(self.now()),
+                    (Some(_), Started::GivenUp) => pool.not_started(),
                 }
             }
             Event::Wait(more) => self.millis += more,
+            Event::Spare => {
+                let spare = pool.spare();
+                prop_assert!(self.held || spare.is_none());
+                self.stopping.extend(spare);
+            }
+            Event::Open => {
+                pool.open();
+                self.held = false;
+            }
         }
         // Collect what was handed to waiters, and forget those that were refused.
         self.tickets.retain(|_, ticket| match ticket.try_wait() {
@@ -373,7 +445,8 @@ impl Model {
         prop_assert!(counts.idle + counts.busy + counts.starting <= size.max);
         prop_assert!(counts.stopping <= size.max);
         prop_assert!(counts.waiting <= size.queue);
-        prop_assert!(counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        prop_assert!(self.held || counts.idle == 0 || counts.waiting == 0, "someone waits while an instance idles");
+        prop_assert!(!self.held || self.out.is_empty(), "one is out before the pool is open");
         prop_assert!(self.watched || counts.idle + counts.busy <= size.min, "nobody watches over the surplus");
         Ok(())
     }
@@ -383,11 +456,11 @@ proptest! {
     #[test]
     fn no_instance_is_lost_or_doubled(
         events in prop::collection::vec(event(), 0..200),
-        min in 1..4usize, extra in 0..3usize, queue in 0..4usize,
+        min in 1..4usize, extra in 0..3usize, queue in 0..4usize, is_held in any::<bool>(),
     ) {
         let size = Size { min, max: min + extra, queue };
-        let pool = pool(size.min, size.max, size.queue);
-        let mut model = Model::default();
+        let pool = if is_held { held } else { pool }(size.min, size.max, size.queue);
+        let mut model = Model { held: is_held, ..Model::default() };
         for event in &events {
             model.apply(&pool, event)?;
             model.holds(&pool, size)?;

@@ -1,5 +1,6 @@
 //! The course against a model of the world around it: whatever changes in whatever order, every life of a plugin that
 //! begins either serves or is stopped, once.
+#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ impl Hosted for Toy {
     }
 
     async fn stop(&self, _: StopReason, _: Duration) {}
+
+    async fn take_over(&self, _: &Self) {}
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -188,7 +191,7 @@ impl World {
             let on_probation = self.course.can_roll_back(member.name());
             self.lives.insert((number, member.name().clone()), (member.plugin.clone(), on_probation));
         }
-        for Leaving { entry, reason } in leaving {
+        for Leaving { entry, reason, heir: _ } in leaving {
             self.stops.entry(entry.life()).or_default().push(reason);
         }
         (self.number, self.members) = (number, members);

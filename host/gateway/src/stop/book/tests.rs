@@ -48,6 +48,8 @@ impl Hosted for Toy {
     }
 
     async fn stop(&self, _: StopReason, _: Duration) {}
+
+    async fn take_over(&self, _: &Self) {}
 }
 
 const NAMES: [&str; 2] = ["a", "b"];
@@ -244,6 +246,7 @@ impl World {
             self.expected.insert(row(&life, instance), Some(outcome));
         }
         let record = StopRecord {
+            snapshot: tidegate_runtime::Snapshot::None,
             plugin: life.name.clone(),
             digest: life.name.clone(),
             instance,

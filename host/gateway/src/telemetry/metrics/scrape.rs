@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, PluginStats};
+use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, Late, PluginStats, SnapshotOutcome};
 
 use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
 use crate::stop::phase::Phase;
@@ -169,6 +169,24 @@ impl Metrics {
             out.family("plugin_instances_retired", "Instances that ended with a fault", MetricType::Counter)?;
         for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_counter::<NoLabelSet, _, u64>(&stats.retired, None)?;
+        }
+
+        let help = "What came after the deadline of its call, and took no effect";
+        let mut family = out.family("plugin_late", help, MetricType::Counter)?;
+        for (plugin, stats) in &newest {
+            for (kind, count) in Late::ALL.iter().zip(stats.late) {
+                let labels = [("plugin", *plugin), ("kind", kind.as_str())];
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+
+        let help = "What instances left to the next version of their plugin, by what became of it";
+        let mut family = out.family("plugin_snapshots", help, MetricType::Counter)?;
+        for (plugin, stats) in &newest {
+            for (outcome, count) in SnapshotOutcome::ALL.iter().zip(stats.snapshots) {
+                let labels = [("plugin", *plugin), ("outcome", outcome.as_str())];
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
         }
 
         let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
