@@ -50,6 +50,7 @@ fn fail(pool: &Arc<Pool<u64>>) {
 fn in_every_order_nobody_waits_for_ever_and_the_instance_is_somewhere_once() {
     explore(None, || {
         let pool = Pool::new(Size { min: 1, max: 1, queue: 2 }, None);
+        pool.open();
         let start = pool.wants_start().expect("the first");
         assert!(pool.started(start.number, now()).is_none());
         let callers = [call, fail].map(|caller: fn(&Arc<Pool<u64>>)| {
