@@ -10,6 +10,8 @@
 //! it is opened.
 
 mod breaker;
+#[cfg(test)]
+mod exploration;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -411,5 +411,5 @@ fn everything_at_once() {
 #[test]
 fn nobody_uses_a_plugin_that_is_being_stopped_and_no_instance_falls_between_the_lists() {
     std::sync::LazyLock::force(&CONFIG);
-    explore(4_000, everything_at_once);
+    explore(Some(4_000), everything_at_once);
 }

@@ -370,13 +370,13 @@ fn everything_at_once(then: Duration) {
 #[test]
 fn every_stop_ends_and_each_instance_is_heard_of_once() {
     LazyLock::force(&ENGINE);
-    explore(4_000, || everything_at_once(Duration::ZERO));
+    explore(Some(4_000), || everything_at_once(Duration::ZERO));
 }
 
 #[test]
 fn what_a_stop_gave_up_on_is_not_heard_of_twice() {
     LazyLock::force(&ENGINE);
-    explore(1_000, || everything_at_once(Duration::from_secs(10)));
+    explore(Some(1_000), || everything_at_once(Duration::from_secs(10)));
 }
 
 /// A version takes over from another while both are called, the new one may be stopped, and everything may be abandoned.
