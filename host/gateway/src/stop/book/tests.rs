@@ -246,7 +246,6 @@ impl World {
             self.expected.insert(row(&life, instance), Some(outcome));
         }
         let record = StopRecord {
-            snapshot: tidegate_runtime::Snapshot::None,
             plugin: life.name.clone(),
             digest: life.name.clone(),
             instance,
