@@ -17,9 +17,11 @@ use crate::proxy::{ConnectionInfo, Protocol};
 /// The beginning of HTTP/2's connection preface. No HTTP/1 method begins like that.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// How long, and how much, is read in vain from a client that still sends while its connection is closed.
-const DISCARD_TIME: Duration = Duration::from_millis(500);
-const DISCARD_BYTES: usize = 4 << 20;
+/// How long, and how much, is read in vain from a client that still sends while its connection is closed. The time is what
+/// ends it for a client that goes on for ever; the bytes are more than a client has on its way while it gets to reading the
+/// answer.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+const DISCARD_BYTES: usize = 64 << 20;
 
 /// A socket that keeps the connection's activity up to date.
 #[derive(Debug)]

@@ -447,5 +447,5 @@ fn one_takes_over_from_the_other() {
 #[test]
 fn every_hand_over_ends_and_each_snapshot_is_counted_once() {
     LazyLock::force(&ENGINE);
-    explore(1_500, one_takes_over_from_the_other);
+    explore(Some(1_500), one_takes_over_from_the_other);
 }
