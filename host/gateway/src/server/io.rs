@@ -21,7 +21,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// ends it for a client that goes on for ever; the bytes are more than a client has on its way while it gets to reading the
 /// answer.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
-const DISCARD_BYTES: usize = 64 << 20;
+const DISCARD_BYTES: usize = 16 << 20;
 
 /// A socket that keeps the connection's activity up to date.
 #[derive(Debug)]
