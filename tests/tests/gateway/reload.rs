@@ -193,6 +193,24 @@ async fn watched_files_reload_by_themselves_once_they_are_whole() {
     gateway.until("the whole is taken", async || digest().await != counter).await;
     assert_eq!(gateway.get("/").await.header("x-stamped-by"), "tidegate");
     assert_eq!(gateway.metric("tidegate_reloads_total{outcome=\"refused\"}").await, 1.0, "not tried again and again");
+
+    // A plugin that is new in the config is watched, too, also while the config that names it is refused.
+    let second = folder.path().join("second.wasm");
+    std::fs::write(&second, "not a component").expect("written");
+    gateway.rewrite(&config.plugin(PluginTable::file("second", second.clone())));
+    gateway
+        .until("the config is refused", async || {
+            gateway.metric("tidegate_reloads_total{outcome=\"refused\"}").await == 2.0
+        })
+        .await;
+    let applied = gateway.metric("tidegate_reloads_total{outcome=\"applied\"}").await;
+    std::fs::write(&second, &other).expect("written");
+    gateway
+        .until("the plugin is there", async || {
+            gateway.metric("tidegate_reloads_total{outcome=\"applied\"}").await == applied + 1.0
+        })
+        .await;
+    assert_eq!(gateway.plugin("second").await["state"], json!("serving"));
 }
 
 #[tokio::test]

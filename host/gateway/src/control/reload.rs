@@ -112,11 +112,13 @@ impl Control {
 
     async fn read(&self, file: std::path::PathBuf) -> Result<Config, ControlError> {
         // What is there before it is read: a change that comes later is seen as one.
-        self.shared.watched.look(&self.current().config).await;
-        match tokio::task::spawn_blocking(move || Config::load(&file)).await {
-            Ok(config) => config.map_err(ControlError::Config),
+        self.shared.watched.before_reading().await;
+        let config = match tokio::task::spawn_blocking(move || Config::load(&file)).await {
+            Ok(config) => config.map_err(ControlError::Config)?,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        };
+        self.shared.watched.before_loading(&config).await;
+        Ok(config)
     }
 }
 

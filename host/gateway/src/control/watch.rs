@@ -7,18 +7,18 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::Instrument as _;
 
 use super::Control;
 use crate::config::Config;
 
-/// What the files were like when they were read last.
+/// The files of the config that was read last, in force or refused, and what they were like then.
 #[derive(Debug)]
 pub(super) struct Watched {
     file: PathBuf,
-    seen: Mutex<Vec<Look>>,
+    seen: Mutex<Vec<(PathBuf, Look)>>,
 }
 
 /// Device, inode, length, and time of the last change of a file; `None` if it is not there.
@@ -26,42 +26,61 @@ type Look = Option<(u64, u64, u64, i64, i64)>;
 
 impl Watched {
     pub(super) fn new(file: &Path, config: &Config) -> Self {
-        let seen = Mutex::new(look_at(&paths(file, config)));
-        Self { file: file.to_owned(), seen }
+        let paths = std::iter::once(file.to_owned()).chain(plugins(config)).collect();
+        Self { file: file.to_owned(), seen: Mutex::new(look_at(paths)) }
     }
 
-    /// Remember what the files are like now.
-    pub(super) async fn look(&self, config: &Config) {
-        let now = self.now(config).await;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    /// The config file is about to be read: remember what the files are like.
+    pub(super) async fn before_reading(&self) {
+        let now = self.now().await;
+        *self.seen() = now;
+    }
+
+    /// The config file has been read, and its plugins are about to be.
+    pub(super) async fn before_loading(&self, config: &Config) {
+        let plugins = look(plugins(config).collect()).await;
+        let mut seen = self.seen();
+        // The config file stays what it was before it was read.
+        seen.retain(|(path, _)| *path == self.file);
+        seen.extend(plugins);
     }
 
     /// What the files are like now, if that is not what they were like when they were read.
-    async fn changed(&self, config: &Config) -> Option<Vec<Look>> {
-        let now = self.now(config).await;
-        (now != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)).then_some(now)
+    async fn changed(&self) -> Option<Vec<(PathBuf, Look)>> {
+        let now = self.now().await;
+        (now != *self.seen()).then_some(now)
     }
 
-    async fn now(&self, config: &Config) -> Vec<Look> {
-        let paths = paths(&self.file, config);
-        // A file system may let us wait.
-        match tokio::task::spawn_blocking(move || look_at(&paths)).await {
-            Ok(looks) => looks,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+    async fn now(&self) -> Vec<(PathBuf, Look)> {
+        let paths = self.seen().iter().map(|(path, _)| path.clone()).collect();
+        look(paths).await
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<(PathBuf, Look)>> {
+        // Looks are replaced whole.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn paths(file: &Path, config: &Config) -> Vec<PathBuf> {
-    std::iter::once(file.to_owned()).chain(config.plugins.iter().map(|plugin| plugin.path.clone())).collect()
+fn plugins(config: &Config) -> impl Iterator<Item = PathBuf> {
+    config.plugins.iter().map(|plugin| plugin.path.clone())
 }
 
-fn look_at(paths: &[PathBuf]) -> Vec<Look> {
-    let look = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
+/// A file system may let us wait.
+async fn look(paths: Vec<PathBuf>) -> Vec<(PathBuf, Look)> {
+    match tokio::task::spawn_blocking(move || look_at(paths)).await {
+        Ok(looks) => looks,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn look_at(paths: Vec<PathBuf>) -> Vec<(PathBuf, Look)> {
+    let look = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok();
+        let look = metadata.map(|file| (file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()));
+        (path, look)
     };
-    paths.iter().map(look).collect()
+    paths.into_iter().map(look).collect()
 }
 
 impl Control {
@@ -86,7 +105,7 @@ impl Control {
                 continue;
             };
             tokio::time::sleep(interval).await;
-            let now = self.shared.watched.changed(&self.current().config).await;
+            let now = self.shared.watched.changed().await;
             if now.is_some() && now == last {
                 last = None;
                 // Says in the log how it went; a refused one is tried again when the files change again.
