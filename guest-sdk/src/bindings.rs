@@ -4,7 +4,7 @@
 //! `export!` macro of those worlds only. All of them share the types of [`imports`], so a `request` is the same type
 //! everywhere. Public for the attribute's expansion and nobody else.
 
-/// The imports: the exchange, the lifecycle, the log.
+/// The imports: the exchange, the lifecycle, the log, and what can be granted.
 pub mod imports {
     wit_bindgen::generate!({
         path: "../wit",
@@ -25,6 +25,12 @@ macro_rules! hook_worlds {
                 with: {
                     "tidegate:plugin/http@0.1.0": crate::bindings::imports::tidegate::plugin::http,
                     "tidegate:plugin/lifecycle@0.1.0": crate::bindings::imports::tidegate::plugin::lifecycle,
+                    "tidegate:plugin/background@0.1.0": crate::bindings::imports::tidegate::plugin::background,
+                    "tidegate:plugin/outbox@0.1.0": crate::bindings::imports::tidegate::plugin::outbox,
+                    "tidegate:plugin/metrics@0.1.0": crate::bindings::imports::tidegate::plugin::metrics,
+                    "wasi:keyvalue/store@0.2.0-draft2": crate::bindings::imports::wasi::keyvalue::store,
+                    "wasi:keyvalue/atomics@0.2.0-draft2": crate::bindings::imports::wasi::keyvalue::atomics,
+                    "wasi:config/store@0.2.0-rc.1": crate::bindings::imports::wasi::config::store,
                     "wasi:logging/logging@0.1.0-draft": crate::bindings::imports::wasi::logging::logging,
                 },
             });
@@ -43,6 +49,10 @@ hook_worlds! {
     response = "response-only";
     /// `on-response-body`.
     response_body = "response-body-only";
+    /// `on-deferred`.
+    deferred = "deferred-only";
+    /// `on-tick`.
+    tick = "tick-only";
     /// `shutdown`.
     shutdown = "shutdown-only";
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
     CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle, RequestHead,
-    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Tally, Verdict,
+    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
 };
 use tokio::sync::Notify;
 
@@ -87,16 +87,14 @@ impl Fixture {
         let heard = records.clone();
         let name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let spec = PluginSpec {
-            name: name.into(),
             config: self.config.as_str().into(),
             instances: Instances { min: self.instances, max: self.instances + self.surplus, idle: self.idle },
             recycle: self.recycle,
             isolation: self.isolation,
             limits: self.limits,
             hand_over: self.hand_over,
-            gives_up_at: None,
-            tally: Tally::default(),
             on_stopped: Arc::new(move |record| heard.hear(record)),
+            ..PluginSpec::new(name)
         };
         let plugin = runtime.load(spec, components::read(&self.file)).await?;
         Ok(Loaded { plugin, records })

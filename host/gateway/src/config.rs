@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
-//! | `settings`, `upstream`, `plugin`, `route` | one table each: keys, defaults, ranges |
+//! | `settings`, `upstream`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
 //! | `names` | names, and references to them |
 //! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
 //! | `units` | durations and sizes as text |
@@ -12,6 +12,7 @@
 
 mod build;
 mod diagnostic;
+mod grants;
 mod names;
 mod plugin;
 mod reader;
@@ -29,10 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
+use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
+pub use self::grants::Grants;
 pub(crate) use self::reader::nearest;
 pub use self::units::{HumanDuration, HumanSize};
 
@@ -260,8 +262,14 @@ pub struct Plugin {
     pub quarantine: Option<u32>,
     /// `[plugin.config]` as JSON.
     pub config: String,
+    /// `[plugin.grants]`
+    pub grants: Grants,
     /// `[plugin.limits]`
     pub limits: Limits,
+    /// `[plugin.deferred]`
+    pub deferred: Deferred,
+    /// `tick`: how often `on-tick` is called.
+    pub tick: Option<Duration>,
 }
 
 /// `on_failure`: what a plugin's failure means for the request.

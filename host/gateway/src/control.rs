@@ -30,6 +30,7 @@ use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::capabilities::Capabilities;
 use crate::config::{self, Config, Diagnostics, Token};
 use crate::generation::{Generation, Member};
 use crate::plugins::PluginProblem;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub file: PathBuf,
     /// Where plugins run.
     pub runtime: Runtime,
+    /// What plugins may be granted.
+    pub capabilities: Arc<Capabilities>,
     /// Who hears of stops.
     pub stops: Arc<StopLog>,
     /// Which plugins there are.

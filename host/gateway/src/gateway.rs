@@ -9,6 +9,7 @@ use tidegate_runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::admin::{Admin, AdminServing, AdminState};
+use crate::capabilities::Capabilities;
 use crate::config::Config;
 use crate::control::{Control, Parts};
 use crate::generation::Generation;
@@ -47,6 +48,8 @@ pub struct Start {
     pub config: Config,
     /// Where plugins run.
     pub runtime: Runtime,
+    /// What plugins may be granted.
+    pub capabilities: Arc<Capabilities>,
     /// Who hears of their stops.
     pub stops: Arc<StopLog>,
     /// Who watches over the process.
@@ -92,7 +95,7 @@ impl Gateway {
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
     pub fn start(start: Start, sockets: &mut InheritedSockets) -> Result<Self, StartError> {
-        let Start { file, config, runtime, stops, supervisor, plugins } = start;
+        let Start { file, config, runtime, capabilities, stops, supervisor, plugins } = start;
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
@@ -110,6 +113,7 @@ impl Gateway {
             Parts {
                 file,
                 runtime: runtime.clone(),
+                capabilities,
                 stops: Arc::clone(&stops),
                 roster,
                 telemetry: Arc::clone(&telemetry),

@@ -1,6 +1,7 @@
 //! Tidegate: an HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end.
 
 pub mod admin;
+pub mod capabilities;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -12,6 +12,7 @@ use tidegate_runtime::{LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, Ru
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use crate::capabilities::Capabilities;
 use crate::config::{self, Config};
 use crate::stop::log::StopLog;
 
@@ -102,6 +103,8 @@ pub struct Progress<'p> {
 pub struct Loader {
     /// Where they run.
     pub runtime: Runtime,
+    /// What they may be granted.
+    pub capabilities: Arc<Capabilities>,
     /// Who hears of their stops.
     pub stops: Arc<StopLog>,
     /// The generation that loads them.
@@ -218,7 +221,10 @@ impl Loader {
             instances: config.instances,
             recycle: config.recycle,
             isolation: config.isolation,
+            grants: self.capabilities.grants(config),
             limits: config.limits,
+            deferred: config.deferred,
+            tick: config.tick,
             hand_over: config.hand_over,
             gives_up_at: config.quarantine,
             tally,
@@ -266,7 +272,8 @@ mod tests {
         let source = format!("cache = false\n{SMALLEST}{tables}");
         let config = Config::parse(&source, &folder.path().join("tidegate.toml")).expect("the text is fine");
         let runtime = Runtime::new(runtime_config(&config)).expect("the engine starts");
-        let loader = Loader { runtime, stops: Arc::default(), generation: 1 };
+        let capabilities = Capabilities::closed(&config);
+        let loader = Loader { runtime, capabilities, stops: Arc::default(), generation: 1 };
         let problems = load_all(&config, &loader, &[], |_| {}).await.err().unwrap_or_default();
         let shown = |text: String| text.replace(&folder.path().display().to_string(), "FOLDER");
         problems.into_iter().map(|problem| (shown(problem.to_string()), problem.hint())).collect()

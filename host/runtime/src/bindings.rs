@@ -13,15 +13,23 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "imports",
-        imports: { default: trappable },
+        imports: {
+            "tidegate:plugin/outbox": async | trappable,
+            "wasi:keyvalue/store": async | trappable,
+            "wasi:keyvalue/atomics": async | trappable,
+            default: trappable,
+        },
         with: {
             "tidegate:plugin/http.request": super::RequestHandle,
             "tidegate:plugin/http.response": super::ResponseHandle,
+            "wasi:keyvalue/store.bucket": crate::host::OpenBucket,
+            "wasi:keyvalue/atomics.cas": crate::host::Claim,
         },
-        additional_derives: [PartialEq],
     });
 }
 
 pub(crate) use generated::Imports;
-pub(crate) use generated::tidegate::plugin::{http, lifecycle};
+pub(crate) use generated::tidegate::plugin::{background, http, lifecycle, metrics, outbox};
+pub(crate) use generated::wasi::config::store as config;
+pub(crate) use generated::wasi::keyvalue::{atomics, store as keyvalue};
 pub(crate) use generated::wasi::logging::logging;

@@ -5,6 +5,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::contract::{Hook, PACKAGE, VERSION};
 use crate::error::LoadError;
+use crate::grants::{Grant, Needs};
 use crate::hooks::{Exports, signature};
 use crate::host::Guest;
 use crate::inspect::Import;
@@ -17,6 +18,8 @@ fn interface(hook: Hook) -> &'static str {
         Hook::OnRequestBody => "request-body-hook",
         Hook::OnResponse => "response-hook",
         Hook::OnResponseBody => "response-body-hook",
+        Hook::OnDeferred => "deferred-hook",
+        Hook::OnTick => "tick-hook",
         Hook::Shutdown => "shutdown-hook",
     }
 }
@@ -69,6 +72,8 @@ pub(crate) fn signatures(pre: &InstancePre<Guest>, exports: &Exports) -> Result<
             Hook::OnRequestBody => function.typecheck::<signature::OnRequestBody<'_>, signature::Body>(&types),
             Hook::OnResponse => function.typecheck::<signature::OnResponse, signature::Head>(&types),
             Hook::OnResponseBody => function.typecheck::<signature::OnResponseBody<'_>, signature::Body>(&types),
+            Hook::OnDeferred => function.typecheck::<signature::OnDeferred<'_>, signature::Done>(&types),
+            Hook::OnTick => function.typecheck::<signature::OnTick, signature::Done>(&types),
             Hook::Shutdown => function.typecheck::<signature::Shutdown, signature::Done>(&types),
         };
         checked.map_err(|error| LoadError::WrongSignature { hook, detail: format!("{error:#}") })?;
@@ -76,15 +81,10 @@ pub(crate) fn signatures(pre: &InstancePre<Guest>, exports: &Exports) -> Result<
     Ok(())
 }
 
-/// The imports of a component, and for each that is not free what has to change.
+/// The imports of a component, and what each of them takes.
 pub(crate) fn imports(component: &Component) -> Vec<Import> {
     let ty = component.component_type();
-    ty.imports(component.engine())
-        .map(|(name, _)| {
-            let advice = advice(name);
-            Import { name: name.to_owned(), free: advice.is_none(), advice }
-        })
-        .collect()
+    ty.imports(component.engine()).map(|(name, _)| Import { name: name.to_owned(), needs: needs(name) }).collect()
 }
 
 /// Whether a component has to do with snapshots at all: it leaves some, or reads some.
@@ -96,27 +96,48 @@ pub(crate) fn hands_over(component: &Component) -> bool {
     lifecycle.exports(engine).any(|(name, _)| matches!(name, "leave-snapshot" | "snapshots"))
 }
 
-/// What to do about an import that no plugin has for free; `None` if every plugin has it.
-fn advice(import: &str) -> Option<String> {
+/// What an import takes.
+fn needs(import: &str) -> Needs {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     let (package, _) = interface.split_once('/').unwrap_or((interface, ""));
-    let no_grant = |what: &str| Some(format!("this version has no grant for {what}; build the plugin without it"));
-    match package {
-        PACKAGE if version != VERSION => Some(format!("build the plugin against {PACKAGE}@{VERSION}")),
-        PACKAGE => match interface {
-            "tidegate:plugin/http" | "tidegate:plugin/lifecycle" => None,
-            _ => no_grant("this interface"),
-        },
+    let unknown = || Needs::Another("the host does not know this interface; build the plugin without it".to_owned());
+    // An interface of the right version needs something; one of another version needs another build.
+    let (is_served, right, needs) = match package {
+        PACKAGE => {
+            let needs = match interface {
+                "tidegate:plugin/http" | "tidegate:plugin/lifecycle" => Needs::Nothing,
+                "tidegate:plugin/background" => Needs::Grant(Grant::Background),
+                "tidegate:plugin/outbox" => Needs::Grant(Grant::Outbox),
+                "tidegate:plugin/metrics" => Needs::Grant(Grant::Metrics),
+                _ => unknown(),
+            };
+            (version == VERSION, format!("build the plugin against {PACKAGE}@{VERSION}"), needs)
+        }
         // Filesystem and sockets are there because language toolchains import them whether they are used or not; they are
         // closed: no folder is open and every connection is refused.
         "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:cli" | "wasi:filesystem" | "wasi:sockets" => {
-            let served = version.starts_with("0.2.");
-            (!served).then(|| "build the plugin for WASI 0.2".to_owned())
+            (version.starts_with("0.2."), "build the plugin for WASI 0.2".to_owned(), Needs::Nothing)
         }
-        "wasi:logging" => (version != "0.1.0-draft").then(|| "use wasi:logging@0.1.0-draft".to_owned()),
-        "wasi:http" => no_grant("outbound HTTP"),
-        "wasi:keyvalue" => no_grant("key-value stores"),
-        "wasi:config" => no_grant("this interface; the plugin's config arrives through `configure`"),
-        _ => Some("the host does not know this interface; build the plugin without it".to_owned()),
-    }
+        "wasi:http" => {
+            let needs = match interface {
+                "wasi:http/types" | "wasi:http/outgoing-handler" => Needs::Grant(Grant::Http),
+                _ => unknown(),
+            };
+            (version.starts_with("0.2."), "build the plugin for WASI 0.2".to_owned(), needs)
+        }
+        "wasi:logging" => (version == "0.1.0-draft", "use wasi:logging@0.1.0-draft".to_owned(), Needs::Nothing),
+        "wasi:keyvalue" => {
+            let needs = match interface {
+                "wasi:keyvalue/store" | "wasi:keyvalue/atomics" => Needs::Grant(Grant::Kv),
+                _ => unknown(),
+            };
+            (version == "0.2.0-draft2", "use wasi:keyvalue@0.2.0-draft2".to_owned(), needs)
+        }
+        "wasi:config" => {
+            let needs = if interface == "wasi:config/store" { Needs::Grant(Grant::Config) } else { unknown() };
+            (version == "0.2.0-rc.1", "use wasi:config@0.2.0-rc.1".to_owned(), needs)
+        }
+        _ => return unknown(),
+    };
+    if is_served { needs } else { Needs::Another(right) }
 }

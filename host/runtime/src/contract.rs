@@ -22,14 +22,26 @@ pub enum Hook {
     OnResponse,
     /// The body of a response, on demand.
     OnResponseBody,
+    /// Once per payload that a hook has put off.
+    OnDeferred,
+    /// Once per tick and instance.
+    OnTick,
     /// Once per instance, when it has to go.
     Shutdown,
 }
 
 impl Hook {
     /// Every hook, in the order of the contract.
-    pub const ALL: [Self; 6] =
-        [Self::Configure, Self::OnRequest, Self::OnRequestBody, Self::OnResponse, Self::OnResponseBody, Self::Shutdown];
+    pub const ALL: [Self; 8] = [
+        Self::Configure,
+        Self::OnRequest,
+        Self::OnRequestBody,
+        Self::OnResponse,
+        Self::OnResponseBody,
+        Self::OnDeferred,
+        Self::OnTick,
+        Self::Shutdown,
+    ];
 
     /// The name of the function, `on-request` for example.
     #[must_use]
@@ -40,6 +52,8 @@ impl Hook {
             Self::OnRequestBody => "on-request-body",
             Self::OnResponse => "on-response",
             Self::OnResponseBody => "on-response-body",
+            Self::OnDeferred => "on-deferred",
+            Self::OnTick => "on-tick",
             Self::Shutdown => "shutdown",
         }
     }
@@ -59,6 +73,8 @@ impl Hook {
             Self::OnResponseBody => {
                 "on-response-body: func(request: borrow<request>, response: borrow<response>, body: list<u8>) -> result<body-verdict, string>"
             }
+            Self::OnDeferred => "on-deferred: func(payload: list<u8>) -> result<_, string>",
+            Self::OnTick => "on-tick: func() -> result<_, string>",
             Self::Shutdown => "shutdown: func(deadline-ms: u64) -> result<_, string>",
         }
     }
@@ -72,7 +88,7 @@ impl fmt::Display for Hook {
 
 /// A set of hooks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hooks(u8);
+pub struct Hooks(u16);
 
 impl Hooks {
     /// Whether the hook is in the set.

@@ -25,6 +25,8 @@ pub(crate) mod signature {
     pub(crate) type OnRequestBody<'a> = (Request, &'a [u8]);
     pub(crate) type OnResponse = (Request, Response);
     pub(crate) type OnResponseBody<'a> = (Request, Response, &'a [u8]);
+    pub(crate) type OnDeferred<'a> = (&'a [u8],);
+    pub(crate) type OnTick = ();
     pub(crate) type Shutdown = (u64,);
 
     pub(crate) type Done = (Result<(), String>,);
@@ -68,6 +70,8 @@ pub(crate) struct Functions {
     on_request_body: Option<Func>,
     on_response_body: Option<Func>,
     configure: Option<Func>,
+    on_deferred: Option<Func>,
+    on_tick: Option<Func>,
     shutdown: Option<Func>,
 }
 
@@ -76,6 +80,7 @@ impl Functions {
         let mut function = |hook| exports.index(hook).and_then(|index| instance.get_func(&mut *store, index));
         let (on_request, on_response) = (function(Hook::OnRequest), function(Hook::OnResponse));
         let (on_request_body, on_response_body) = (function(Hook::OnRequestBody), function(Hook::OnResponseBody));
+        let (on_deferred, on_tick) = (function(Hook::OnDeferred), function(Hook::OnTick));
         let (configure, shutdown) = (function(Hook::Configure), function(Hook::Shutdown));
         Ok(Self {
             hooks: exports.hooks(),
@@ -84,6 +89,8 @@ impl Functions {
             on_request_body,
             on_response_body,
             configure,
+            on_deferred,
+            on_tick,
             shutdown,
         })
     }
@@ -166,6 +173,48 @@ impl Call for Shutdown {
         let function = functions.shutdown.ok_or_else(|| absent(Self::HOOK))?;
         let function = function.typed::<signature::Shutdown, Done>(&*store)?;
         Ok(function.call_async(store, (self.0,)).await?.0)
+    }
+
+    fn skipped() {}
+
+    fn check((): (), _: Hooks, _: usize) -> Result<(), BadReply> {
+        Ok(())
+    }
+}
+
+/// `on-deferred`, with a payload.
+pub(crate) struct OnDeferred(pub(crate) Vec<u8>);
+
+impl Call for OnDeferred {
+    const HOOK: Hook = Hook::OnDeferred;
+    type Output = ();
+    type Raw = ();
+
+    async fn run(self, store: &mut Store<Guest>, functions: &Functions) -> wasmtime::Result<Returned<()>> {
+        let function = functions.on_deferred.ok_or_else(|| absent(Self::HOOK))?;
+        let function = function.typed::<signature::OnDeferred<'_>, Done>(&*store)?;
+        Ok(function.call_async(store, (&*self.0,)).await?.0)
+    }
+
+    fn skipped() {}
+
+    fn check((): (), _: Hooks, _: usize) -> Result<(), BadReply> {
+        Ok(())
+    }
+}
+
+/// `on-tick`.
+pub(crate) struct OnTick;
+
+impl Call for OnTick {
+    const HOOK: Hook = Hook::OnTick;
+    type Output = ();
+    type Raw = ();
+
+    async fn run(self, store: &mut Store<Guest>, functions: &Functions) -> wasmtime::Result<Returned<()>> {
+        let function = functions.on_tick.ok_or_else(|| absent(Self::HOOK))?;
+        let function = function.typed::<signature::OnTick, Done>(&*store)?;
+        Ok(function.call_async(store, ()).await?.0)
     }
 
     fn skipped() {}

@@ -1,9 +1,14 @@
 //! What one store holds, and what a guest can reach through its imports: one file per import.
 
+mod background;
 mod http;
+mod keyvalue;
 mod lifecycle;
 mod log;
+mod metrics;
+mod outbox;
 mod snapshot;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +22,11 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, 
 use crate::bindings::Imports;
 use crate::environment::{Clock, Environment, Moment, Randomness};
 use crate::exchange::Exchange;
+use crate::grants::Grants;
 use crate::meter::Meter;
 
+#[expect(unreachable_pub, reason = "the generated module exports them again")]
+pub use keyvalue::{Claim, OpenBucket};
 pub(crate) use lifecycle::LifecycleView;
 pub(crate) use log::GuestLog;
 pub(crate) use snapshot::{Inheritance, Left, Snapshots};
@@ -41,6 +49,7 @@ pub(crate) struct Guest {
     pub(crate) lifecycle: LifecycleView,
     pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
+    pub(crate) grants: Grants,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -48,6 +57,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    #[expect(clippy::too_many_arguments, reason = "what makes up an instance; each is of a type of its own")]
     pub(crate) fn new(
         environment: &Environment,
         meter: Arc<Meter>,
@@ -56,6 +66,7 @@ impl Guest {
         log: Arc<GuestLog>,
         instance: u64,
         snapshots: Snapshots,
+        grants: Grants,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -64,6 +75,7 @@ impl Guest {
             exchange: Exchange::none(),
             lifecycle,
             snapshots,
+            grants,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,

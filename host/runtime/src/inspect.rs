@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use wasmparser::{KnownCustom, Payload};
 
 use crate::contract::Hooks;
+use crate::grants::Needs;
 
 /// An import of a component and what it takes to satisfy it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Import {
     /// The name in the component, `wasi:clocks/monotonic-clock@0.2.6` for example.
     pub name: String,
-    /// Whether every plugin has it.
-    pub free: bool,
-    /// What has to change before it loads, if it is not free.
-    pub advice: Option<String>,
+    /// What it takes.
+    pub needs: Needs,
 }
 
 /// What a component says of itself.

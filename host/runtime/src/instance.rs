@@ -23,6 +23,7 @@ use crate::engine::Reservation;
 use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
+use crate::grants::Grants;
 use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
@@ -47,6 +48,7 @@ pub(crate) struct Template {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
     pub(crate) config: Arc<str>,
+    pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
@@ -91,7 +93,8 @@ impl Template {
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
         let (memory, lifecycle) = (self.limits.memory, self.lifecycle.clone());
         let snapshots = Snapshots::inheriting(inherited);
-        let guest = Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots);
+        let grants = self.grants.clone();
+        let guest = Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots, grants);
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));

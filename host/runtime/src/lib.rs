@@ -11,6 +11,7 @@
 //! | `contract`, `check`, `bindings` | what a plugin may export and import, checked at load |
 //! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
 //! | `host` | the imports, one file each |
+//! | [`grants`], [`outbound`], [`metrics`] | what a plugin may do beyond that, and who does it for it |
 //! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
 //! | `sync` | where threads meet, so that tests can try many orders |
 //! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
@@ -26,12 +27,15 @@ mod exchange;
 #[cfg(test)]
 mod explore;
 mod fields;
+pub mod grants;
 mod hooks;
 mod host;
 mod inspect;
 mod instance;
 mod limits;
 mod meter;
+pub mod metrics;
+pub mod outbound;
 mod plugin;
 mod pool;
 mod runtime;
@@ -44,8 +48,9 @@ mod ticker;
 pub use contract::{Hook, Hooks};
 pub use error::{CallError, EndCause, LoadError, StartError, Unavailable};
 pub use exchange::{BodyVerdict, Exchange, Reply, RequestHead, ResponseHead, UpstreamNames, Verdict};
+pub use grants::{Grant, Grants, Needs};
 pub use inspect::{Import, Inspection};
-pub use limits::{Instances, Isolation, Limits, Recycle};
+pub use limits::{Deferred, Instances, Isolation, Limits, Recycle};
 pub use plugin::{HandOver, Plugin, PluginSpec};
 pub use pool::Health;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, digest};

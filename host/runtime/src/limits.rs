@@ -12,6 +12,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Time of the whole call, waiting for an instance and for host calls included.
     pub wall: Duration,
+    /// Wall and CPU time of one call of `on-deferred` or `on-tick`.
+    pub deferred: Duration,
     /// Wall and CPU time of `shutdown`, if the stop has that much left.
     pub shutdown: Duration,
     /// Linear memory of one instance, all its memories together.
@@ -30,12 +32,32 @@ impl Default for Limits {
             configure: Duration::from_secs(1),
             cpu: Duration::from_millis(10),
             wall: Duration::from_millis(100),
+            deferred: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             memory: 32 << 20,
             queue: 1024,
             body: 1 << 20,
             snapshot: 1 << 20,
         }
+    }
+}
+
+/// How much work a plugin may put off, and how it is worked off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deferred {
+    /// Payloads that may wait at a time.
+    pub queue: usize,
+    /// Bytes that they may have together.
+    pub bytes: usize,
+    /// Instances that may work on them at a time.
+    pub concurrency: usize,
+    /// When the plugin is stopped: how long what waits may take before `shutdown` begins.
+    pub drain: Duration,
+}
+
+impl Default for Deferred {
+    fn default() -> Self {
+        Self { queue: 1024, bytes: 8 << 20, concurrency: 1, drain: Duration::from_secs(2) }
     }
 }
 

@@ -24,10 +24,11 @@ use crate::contract::{Hook, Hooks};
 use crate::environment::{Clock, Moment};
 use crate::error::{CallError, EndCause, Unavailable};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
+use crate::grants::Grants;
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
 use crate::host::Inheritance;
 use crate::instance::{Instance, Template};
-use crate::limits::{Instances, Isolation, Limits, Recycle};
+use crate::limits::{Deferred, Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
 use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
@@ -50,8 +51,14 @@ pub struct PluginSpec {
     pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
+    /// What it may do beyond what every plugin may.
+    pub grants: Grants,
     /// Its budgets.
     pub limits: Limits,
+    /// How much work it may put off.
+    pub deferred: Deferred,
+    /// How often `on-tick` is called; never without it.
+    pub tick: Option<Duration>,
     /// Whether state is handed over to and from it. Such a plugin is held when it has been loaded: calls to it wait until
     /// [`Plugin::open`] or [`Plugin::take_over`].
     pub hand_over: bool,
@@ -61,6 +68,28 @@ pub struct PluginSpec {
     pub tally: Tally,
     /// Hears of each of its instances that is stopped.
     pub on_stopped: StopObserver,
+}
+
+impl PluginSpec {
+    /// A plugin of this name that is granted nothing, with one instance and every default.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            config: "{}".into(),
+            instances: Instances::fixed(1),
+            recycle: Recycle::default(),
+            isolation: Isolation::default(),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            deferred: Deferred::default(),
+            tick: None,
+            hand_over: false,
+            gives_up_at: None,
+            tally: Tally::default(),
+            on_stopped: Arc::new(|_| {}),
+        }
+    }
 }
 
 /// A loaded plugin. Cheap to clone; all clones are the same plugin.

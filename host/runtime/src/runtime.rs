@@ -15,6 +15,7 @@ use crate::contract::Hook;
 use crate::engine::{self, Allocator, Reservation, Space};
 use crate::environment::Environment;
 use crate::error::{LoadError, StartError};
+use crate::grants::Needs;
 use crate::host::LifecycleView;
 use crate::inspect::{self, Inspection};
 use crate::instance::Template;
@@ -135,8 +136,9 @@ impl Runtime {
         if !exports.hooks().contains(Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
             return Err(LoadError::NoConfigure);
         }
-        if let Some(import) = check::imports(&component).into_iter().find(|import| !import.free) {
-            return Err(LoadError::NotGranted { import: import.name, advice: import.advice.unwrap_or_default() });
+        if let Some(import) = check::imports(&component).into_iter().find(|import| !spec.grants.cover(&import.needs)) {
+            let advice = import.needs.advice().unwrap_or_default();
+            return Err(LoadError::NotGranted { import: import.name, advice });
         }
         if spec.hand_over && !check::hands_over(&component) {
             return Err(LoadError::NoHandOver);
@@ -153,6 +155,7 @@ impl Runtime {
             pre,
             exports,
             config: spec.config.clone(),
+            grants: spec.grants.clone(),
             limits: spec.limits,
             environment: shared.environment.clone(),
             tick: engine::tick(shared.environment.ticks),
@@ -197,7 +200,7 @@ impl Runtime {
             .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
         let exports = check::exports(&component)?;
         let imports = check::imports(&component);
-        if imports.iter().all(|import| import.free) {
+        if imports.iter().all(|import| !matches!(import.needs, Needs::Another(_))) {
             let pre = space.linker().instantiate_pre(&component);
             let pre = pre.map_err(|error| LoadError::Imports(format!("{error:#}")))?;
             check::signatures(&pre, &exports)?;

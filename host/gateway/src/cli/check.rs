@@ -7,6 +7,7 @@ use tidegate_runtime::{Isolation, Recycle, Runtime};
 
 use super::table::Table;
 use super::{CheckArgs, Failure, print};
+use crate::capabilities::Capabilities;
 use crate::config::{self, Config, HumanDuration, HumanSize, OnFailure};
 use crate::plugins::{self, Loaded, Loader};
 use crate::stop::ledger::{Ledger, MARGIN};
@@ -21,7 +22,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
     let loaded = tokio.block_on(async {
         let runtime = Runtime::new(plugins::runtime_config(&config))?;
-        let loader = Loader { runtime, stops: Arc::default(), generation: 1 };
+        let capabilities = Capabilities::closed(&config);
+        let loader = Loader { runtime, capabilities, stops: Arc::default(), generation: 1 };
         Ok::<_, Failure>(plugins::load_all(&config, &loader, &[], |_| {}).await?)
     })?;
     print(&format!("{} can run\n\n{}", args.config.display(), summary(&config, &loaded, &ledger)))

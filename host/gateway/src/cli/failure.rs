@@ -135,6 +135,12 @@ impl From<crate::gateway::StartError> for Failure {
     }
 }
 
+impl From<crate::capabilities::CapabilityError> for Failure {
+    fn from(error: crate::capabilities::CapabilityError) -> Self {
+        Self::gateway(error.to_string())
+    }
+}
+
 impl From<crate::supervisor::sockets::SocketError> for Failure {
     fn from(error: crate::supervisor::sockets::SocketError) -> Self {
         Self::Gateway(Message { text: error.to_string(), hint: Some(error.hint()) })

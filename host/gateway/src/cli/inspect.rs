@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{Hook, Import, Inspection, Runtime, RuntimeConfig};
+use tidegate_runtime::{Hook, Import, Inspection, Needs, Runtime, RuntimeConfig};
 
 use super::table::Table;
 use super::{Failure, InspectArgs, print};
@@ -38,13 +38,34 @@ struct Json<'i> {
     memory: u64,
     toolchain: &'i [String],
     hooks: Vec<JsonHook>,
-    imports: &'i [Import],
+    imports: Vec<JsonImport<'i>>,
 }
 
 #[derive(Serialize)]
 struct JsonHook {
     name: &'static str,
     present: bool,
+}
+
+#[derive(Serialize)]
+struct JsonImport<'i> {
+    name: &'i str,
+    /// Whether every plugin has it.
+    free: bool,
+    /// The key of `[plugin.grants]` that allows it.
+    grant: Option<&'static str>,
+    /// What has to change before a plugin without any grant loads.
+    advice: Option<String>,
+}
+
+impl<'i> From<&'i Import> for JsonImport<'i> {
+    fn from(Import { name, needs }: &'i Import) -> Self {
+        let grant = match needs {
+            Needs::Grant(grant) => Some(grant.key()),
+            Needs::Nothing | Needs::Another(_) => None,
+        };
+        Self { name, free: *needs == Needs::Nothing, grant, advice: needs.advice() }
+    }
 }
 
 fn json(path: &Path, inspection: &Inspection) -> String {
@@ -56,7 +77,7 @@ fn json(path: &Path, inspection: &Inspection) -> String {
         memory: inspection.memory,
         toolchain: &inspection.toolchain,
         hooks: Hook::ALL.map(|hook| JsonHook { name: hook.as_str(), present: inspection.hooks.contains(hook) }).into(),
-        imports: &inspection.imports,
+        imports: inspection.imports.iter().map(JsonImport::from).collect(),
     };
     let mut text = serde_json::to_string_pretty(&json).expect("strings, numbers and lists always become JSON");
     text.push('\n');
@@ -92,10 +113,10 @@ fn text(path: &Path, inspection: &Inspection) -> String {
 
     let mut imports = Table::default();
     for import in &inspection.imports {
-        let standing = match (&import.advice, import.free) {
-            (_, true) => "free".to_owned(),
-            (Some(advice), false) => format!("not granted: {advice}"),
-            (None, false) => "not granted".to_owned(),
+        let standing = match &import.needs {
+            Needs::Nothing => "free".to_owned(),
+            Needs::Grant(grant) => format!("needs a grant: {}", grant.example()),
+            Needs::Another(advice) => format!("not served: {advice}"),
         };
         imports.row([import.name.as_str(), &standing]);
     }
@@ -109,6 +130,8 @@ fn text(path: &Path, inspection: &Inspection) -> String {
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
 mod tests {
+    use tidegate_runtime::Grant;
+
     use super::*;
 
     fn inspection() -> Inspection {
@@ -117,12 +140,9 @@ mod tests {
             size: 1_536,
             hooks: Default::default(),
             imports: vec![
-                Import { name: "tidegate:plugin/lifecycle@0.1.0".into(), free: true, advice: None },
-                Import {
-                    name: "wasi:sockets/tcp@0.2.0".into(),
-                    free: false,
-                    advice: Some("plugins have no sockets".into()),
-                },
+                Import { name: "tidegate:plugin/lifecycle@0.1.0".into(), needs: Needs::Nothing },
+                Import { name: "tidegate:plugin/outbox@0.1.0".into(), needs: Needs::Grant(Grant::Outbox) },
+                Import { name: "wasi:nn/tensor@0.2.0".into(), needs: Needs::Another("there is none".into()) },
             ],
             toolchain: vec!["Rust".into(), "rustc 1.95.0 (59807616e 2026-04-14)".into()],
             memory: 1_114_112,
@@ -144,11 +164,14 @@ hooks
   on-request-body   absent
   on-response       absent
   on-response-body  absent
+  on-deferred       absent
+  on-tick           absent
   shutdown          absent: its instances are let go without a call
 
 imports
   tidegate:plugin/lifecycle@0.1.0  free
-  wasi:sockets/tcp@0.2.0           not granted: plugins have no sockets
+  tidegate:plugin/outbox@0.1.0     needs a grant: outbox = [\"events.*\"]
+  wasi:nn/tensor@0.2.0             not served: there is none
 ";
         assert_eq!(text(Path::new("audit.wasm"), &inspection()), expected);
     }
@@ -158,7 +181,14 @@ imports
         let json: serde_json::Value =
             serde_json::from_str(&json(Path::new("audit.wasm"), &inspection())).expect("valid JSON");
         assert_eq!(json["schema"], 1);
-        assert_eq!(json["hooks"][5], serde_json::json!({ "name": "shutdown", "present": false }));
-        assert_eq!(json["imports"][1]["advice"], "plugins have no sockets");
+        assert_eq!(json["hooks"][7], serde_json::json!({ "name": "shutdown", "present": false }));
+        assert_eq!(
+            json["imports"][0],
+            serde_json::json!({
+                "name": "tidegate:plugin/lifecycle@0.1.0", "free": true, "grant": null, "advice": null
+            })
+        );
+        assert_eq!(json["imports"][1]["grant"], "outbox");
+        assert_eq!(json["imports"][2]["advice"], "there is none");
     }
 }

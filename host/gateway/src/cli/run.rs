@@ -8,6 +8,7 @@ use tidegate_runtime::Runtime;
 use tokio::time::Instant;
 
 use super::{Failure, RunArgs, print};
+use crate::capabilities::Capabilities;
 use crate::config::{Config, HumanDuration};
 use crate::control::Control;
 use crate::gateway::{Addresses, Gateway, Start};
@@ -48,7 +49,13 @@ async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) ->
     let report_file = args.shutdown_report.as_deref();
     let runtime = Runtime::new(plugins::runtime_config(&config))?;
     let stops = Arc::<StopLog>::default();
-    let loader = Loader { runtime: runtime.clone(), stops: Arc::clone(&stops), generation: 1 };
+    let capabilities = Capabilities::open(&config).await?;
+    let loader = Loader {
+        runtime: runtime.clone(),
+        capabilities: Arc::clone(&capabilities),
+        stops: Arc::clone(&stops),
+        generation: 1,
+    };
     let progress = |loaded: Progress<'_>| {
         tracing::info!(plugin = loaded.name, took = %HumanDuration(loaded.took), "plugin loaded");
         supervisor.status(&format!("starting: plugin {} is loaded", loaded.name));
@@ -63,7 +70,8 @@ async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) ->
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };
-    let start = Start { file: args.config.clone(), config, runtime, stops, supervisor: supervisor.clone(), plugins };
+    let file = args.config.clone();
+    let start = Start { file, config, runtime, capabilities, stops, supervisor: supervisor.clone(), plugins };
     let gateway = Gateway::start(start, &mut sockets)?;
     let addresses = addresses(gateway.addresses());
     print(&format!("tidegate is ready: {addresses}\n"))?;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Instances, Isolation, Limits, Recycle};
+use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
+use super::grants;
 use super::names::name;
 use super::reader::{Table, Value};
 use super::settings::{DAY, MILLISECOND};
@@ -41,9 +42,11 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
         quarantine: quarantine(&table),
         hand_over: table.boolean("hand_over", false),
         config: config(&table),
+        grants: table.table("grants", "[plugin.grants]").map(grants::grants).unwrap_or_default(),
         limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
+        deferred: table.table("deferred", "[plugin.deferred]").map(deferred).unwrap_or_default(),
+        tick: tick(&table),
     };
-    grants(&table);
     fits_together(&table, &plugin);
     table.finish();
     plugin
@@ -229,17 +232,25 @@ fn json(table: &Table<'_>, value: Value<'_>) -> Option<serde_json::Value> {
     })
 }
 
-/// `[plugin.grants]`: the table may be there, but this version has nothing to grant.
-fn grants(table: &Table<'_>) {
-    let Some(grants) = table.table("grants", "[plugin.grants]") else { return };
-    for (key, _) in grants.entries() {
-        let name = key.get_ref();
-        grants.problems().push(
-            Diagnostic::at(key.span(), format!("there is no grant `{name}`"))
-                .label("this version has no grants")
-                .hint("take the key out; every plugin has lifecycle, logging, clocks and random without a grant"),
-        );
-    }
+/// `[plugin.deferred]`
+fn deferred(table: Table<'_>) -> Deferred {
+    let default = Deferred::default();
+    let deferred = Deferred {
+        queue: table.count("queue", 1..=1_000_000, default.queue),
+        bytes: table.size("bytes", 1..=1 << 30, default.bytes),
+        concurrency: table.count("concurrency", 1..=MOST_INSTANCES, default.concurrency),
+        drain: table.duration("drain", Duration::ZERO..=DAY, default.drain),
+    };
+    table.finish();
+    deferred
+}
+
+/// How often `on-tick` is called.
+fn tick(table: &Table<'_>) -> Option<Duration> {
+    // Known, whether it is there or not.
+    table.value("tick")?;
+    let second = Duration::from_secs(1);
+    Some(table.duration("tick", 10 * MILLISECOND..=DAY, second))
 }
 
 /// `[plugin.limits]`
@@ -250,6 +261,7 @@ fn limits(table: Table<'_>) -> Limits {
         configure: table.duration("configure", MILLISECOND..=10 * minute, default.configure),
         cpu: table.duration("cpu", MILLISECOND..=10 * minute, default.cpu),
         wall: table.duration("wall", MILLISECOND..=DAY, default.wall),
+        deferred: table.duration("deferred", MILLISECOND..=10 * minute, default.deferred),
         shutdown: table.duration("shutdown", MILLISECOND..=DAY, default.shutdown),
         memory: table.size("memory", MEMORY, default.memory),
         queue: table.count("queue", 0..=1_000_000, default.queue),

@@ -280,11 +280,6 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Every key with its value; all of them are known.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'t Spanned<std::borrow::Cow<'t, str>>, Value<'t>)> {
-        self.entries.iter()
-    }
-
     /// Report the keys that nobody asked for.
     pub(super) fn finish(self) {
         let known = self.known.into_inner();

@@ -66,7 +66,7 @@ impl Control {
     }
 
     async fn reload_now(&self, changes: &mut Changes) -> Result<Reloaded, ControlError> {
-        let Parts { file, runtime, stops, serving, .. } = &self.shared.parts;
+        let Parts { file, runtime, capabilities, stops, serving, .. } = &self.shared.parts;
         let config = self.read(file.clone()).await?;
         let before = self.current();
         let number = changes.course.number();
@@ -74,7 +74,12 @@ impl Control {
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).unwrap_or(before.ledger);
 
         runtime.make_room(plugins::slots(&config))?;
-        let loader = Loader { runtime: runtime.clone(), stops: Arc::clone(stops), generation: number };
+        let loader = Loader {
+            runtime: runtime.clone(),
+            capabilities: Arc::clone(capabilities),
+            stops: Arc::clone(stops),
+            generation: number,
+        };
         let progress =
             |loaded: Progress<'_>| tracing::info!(plugin = loaded.name, took = ?loaded.took, "plugin loaded");
         let loaded =

@@ -102,6 +102,7 @@ impl TestGateway {
         let serving = Arc::new(server.start());
         let tokens = Arc::default();
         let parts = Parts {
+            capabilities: Arc::default(),
             file: "tidegate.toml".into(),
             runtime: Runtime::new(tidegate::plugins::runtime_config(config)).unwrap(),
             stops: Arc::clone(&stops),

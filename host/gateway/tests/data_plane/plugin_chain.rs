@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::Full;
 use tidegate::config::{self, Config, OnFailure};
-use tidegate_runtime::{Instances, Isolation, Limits, Plugin, PluginSpec, Recycle, Runtime, RuntimeConfig, Tally};
+use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Plugin, PluginSpec, Recycle, Runtime, RuntimeConfig};
 
 use crate::client::GET;
 use crate::gateway::{TestGateway, config};
@@ -51,18 +51,8 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
     for (index, told) in told.iter().enumerate() {
         let instances = Instances::fixed(1);
         let name: Arc<str> = format!("p{index}").into();
-        let spec = PluginSpec {
-            name: Arc::clone(&name),
-            config: told.behaviour.into(),
-            instances,
-            recycle: Recycle::default(),
-            isolation: Isolation::Warm,
-            limits: told.limits,
-            hand_over: false,
-            gives_up_at: None,
-            tally: Tally::default(),
-            on_stopped: Arc::new(|_| {}),
-        };
+        let spec =
+            PluginSpec { config: told.behaviour.into(), limits: told.limits, ..PluginSpec::new(Arc::clone(&name)) };
         plugins.push(runtime.load(spec, component.clone()).await.unwrap());
         config.plugins.push(config::Plugin {
             name,
@@ -75,7 +65,10 @@ async fn gateway(mut config: Config, told: &[Told]) -> TestGateway {
             quarantine: None,
             hand_over: false,
             config: told.behaviour.into(),
+            grants: config::Grants::default(),
             limits: told.limits,
+            deferred: Deferred::default(),
+            tick: None,
         });
         config.routes[0].plugins.push(index);
     }

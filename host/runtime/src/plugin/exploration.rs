@@ -209,6 +209,7 @@ impl World {
             pre: linker.instantiate_pre(component).expect("all is linked"),
             exports,
             config: "{}".into(),
+            grants: Grants::default(),
             limits,
             environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
             tick: Duration::from_millis(1),
@@ -219,15 +220,10 @@ impl World {
             stores: Arc::new(()),
         };
         let spec = PluginSpec {
-            name,
-            config: "{}".into(),
             instances,
             recycle: Recycle { calls: thread_rng().gen_bool(0.3).then_some(1), memory: None },
-            isolation: Isolation::Warm,
             limits,
             hand_over,
-            gives_up_at: None,
-            tally: Tally::default(),
             on_stopped: {
                 let heard = Arc::clone(&heard);
                 Arc::new(move |record| {
@@ -235,6 +231,7 @@ impl World {
                     heard.lock().expect("sound").push(record.clone());
                 })
             },
+            ..PluginSpec::new(name)
         };
         let plugin =
             Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it inherits nothing yet");

@@ -1,0 +1,1 @@
+//! Key-value buckets: in memory, in a file, or shared by replicas.

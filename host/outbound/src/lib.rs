@@ -1,0 +1,1 @@
+//! HTTP requests of plugins: to where they may go, and how much of an answer is read.
