@@ -76,6 +76,7 @@
 
 #![deny(missing_docs)]
 
+pub mod background;
 #[doc(hidden)]
 pub mod bindings;
 mod context;
