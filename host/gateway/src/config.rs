@@ -122,11 +122,21 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 impl Config {
-    /// The longest `shutdown` limit of any plugin: they stop side by side, so it is what the ledger reserves for them.
+    /// The longest end of any plugin: they stop side by side, so it is what the ledger reserves for them.
     #[must_use]
-    pub fn longest_shutdown(&self) -> Duration {
-        self.plugins.iter().map(|plugin| plugin.limits.shutdown).max().unwrap_or_default()
+    pub fn longest_stop(&self) -> Duration {
+        self.last_to_stop().map_or(Duration::ZERO, Plugin::longest_stop)
     }
+
+    /// The plugin with the longest end.
+    #[must_use]
+    pub fn last_to_stop(&self) -> Option<&Plugin> {
+        last_to_stop(&self.plugins)
+    }
+}
+
+fn last_to_stop(plugins: &[Plugin]) -> Option<&Plugin> {
+    plugins.iter().max_by_key(|plugin| plugin.longest_stop())
 }
 
 /// `[server]`: what clients connect to, and how much they may ask for.
@@ -270,6 +280,20 @@ pub struct Plugin {
     pub deferred: Deferred,
     /// `tick`: how often `on-tick` is called.
     pub tick: Option<Duration>,
+}
+
+impl Plugin {
+    /// What the work that it has put off may take of a stop: its share if it may put any off.
+    #[must_use]
+    pub fn deferred_share(&self) -> Duration {
+        if self.grants.background { self.deferred.drain } else { Duration::ZERO }
+    }
+
+    /// The longest that a stop of it can take: that share and its `shutdown` limit.
+    #[must_use]
+    pub fn longest_stop(&self) -> Duration {
+        self.deferred_share().saturating_add(self.limits.shutdown)
+    }
 }
 
 /// `on_failure`: what a plugin's failure means for the request.

@@ -96,7 +96,7 @@ impl Gateway {
     /// When an address cannot be bound; nothing is bound then.
     pub fn start(start: Start, sockets: &mut InheritedSockets) -> Result<Self, StartError> {
         let Start { file, config, runtime, capabilities, stops, supervisor, plugins } = start;
-        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
+        let ledger = Ledger::new(&config.shutdown, config.longest_stop())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
         let (telemetry, access_log) =

@@ -51,7 +51,7 @@ impl Hosted for Plugin {
     }
 
     async fn take_over(&self, old: &Self) {
-        self.take_over(old, old.limits().shutdown).await;
+        self.take_over(old, old.longest_stop()).await;
     }
 }
 

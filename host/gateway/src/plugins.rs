@@ -184,7 +184,7 @@ pub async fn load_all(
 /// Stop what has been loaded for a generation that does not come about.
 pub async fn stop_fresh(loaded: &[Loaded]) {
     let fresh = loaded.iter().filter(|loaded| !loaded.kept);
-    join_all(fresh.map(|loaded| loaded.plugin.stop(StopReason::Reload, loaded.plugin.limits().shutdown))).await;
+    join_all(fresh.map(|loaded| loaded.plugin.stop(StopReason::Reload, loaded.plugin.longest_stop()))).await;
 }
 
 impl Loader {
@@ -229,6 +229,7 @@ impl Loader {
             gives_up_at: config.quarantine,
             tally,
             on_stopped: self.stops.observer(self.generation),
+            on_drained: self.stops.drain_observer(self.generation),
         };
         let plugin = self.runtime.load(spec, component).await?;
         if config.hand_over && !inherits {

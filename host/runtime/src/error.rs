@@ -63,6 +63,9 @@ pub enum LoadError {
     /// State is to be handed over, but the component has no part in that.
     #[error("has `hand_over`, but the component neither leaves nor reads snapshots")]
     NoHandOver,
+    /// Ticks are to be given, but there is no hook that takes them.
+    #[error("has a `tick`, but the component exports no `on-tick`")]
+    NoTick,
     /// There is no room for its instances, and no further engine could be started.
     #[error("{0}")]
     Engine(String),
@@ -95,6 +98,7 @@ impl LoadError {
             Self::NoHandOver => {
                 Some("remove `hand_over`, or call `leave-snapshot` in `shutdown` and `snapshots` in `configure`".into())
             }
+            Self::NoTick => Some("remove `tick`, or export `on-tick` from the plugin".into()),
             Self::TooLarge { .. } | Self::Imports(_) | Self::Configure(_) | Self::Compile(_) | Self::Engine(_) => None,
         }
     }

@@ -24,6 +24,7 @@ use crate::environment::{Clock, Environment, Moment, Randomness};
 use crate::exchange::Exchange;
 use crate::grants::Grants;
 use crate::meter::Meter;
+use crate::plugin::Backlog;
 
 #[expect(unreachable_pub, reason = "the generated module exports them again")]
 pub use keyvalue::{Claim, OpenBucket};
@@ -50,6 +51,7 @@ pub(crate) struct Guest {
     pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) grants: Grants,
+    backlog: Arc<Backlog>,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -67,6 +69,7 @@ impl Guest {
         instance: u64,
         snapshots: Snapshots,
         grants: Grants,
+        backlog: Arc<Backlog>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -76,6 +79,7 @@ impl Guest {
             lifecycle,
             snapshots,
             grants,
+            backlog,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,

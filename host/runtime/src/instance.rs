@@ -28,6 +28,7 @@ use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::plugin::Backlog;
 use crate::stats::Tally;
 use crate::stop::StopReason;
 use crate::text;
@@ -49,6 +50,8 @@ pub(crate) struct Template {
     pub(crate) exports: Exports,
     pub(crate) config: Arc<str>,
     pub(crate) grants: Grants,
+    /// What its instances put off.
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
@@ -69,7 +72,7 @@ pub(crate) struct Instance {
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
-    /// Calls with an exchange so far.
+    /// Calls with an exchange, or a payload that was put off, so far.
     served: u64,
     has_inherited: bool,
     _counted: Arc<()>,
@@ -93,11 +96,15 @@ impl Template {
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
         let (memory, lifecycle) = (self.limits.memory, self.lifecycle.clone());
         let snapshots = Snapshots::inheriting(inherited);
-        let grants = self.grants.clone();
-        let guest = Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots, grants);
+        let (grants, backlog) = (self.grants.clone(), self.backlog.clone());
+        let guest =
+            Guest::new(&self.environment, meter.clone(), memory, lifecycle, log, number, snapshots, grants, backlog);
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
-        store.set_hostcall_fuel(self.limits.body.saturating_add(HOSTCALL_SLACK));
+        let Limits { body, memory, .. } = self.limits;
+        // A payload to be put off is as long as the guest can make it: one that is too long is an error and not a trap.
+        let longest = if self.grants.background { body.max(memory) } else { body };
+        store.set_hostcall_fuel(longest.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(MAX_HANDLES);
         let ticked = meter.clone();
         store.epoch_deadline_callback(move |_| Ok(ticked.tick()));
@@ -174,7 +181,20 @@ impl Instance {
         now: Moment,
         deadline: Moment,
     ) -> Result<C::Output, EndCause> {
-        self.store.data().log.begin(C::HOOK, None);
+        self.call_for(None, call, now, deadline).await
+    }
+
+    /// The same on behalf of a request that is over, perhaps.
+    pub(crate) async fn call_for<C: Call>(
+        &mut self,
+        request: Option<&Arc<str>>,
+        call: C,
+        now: Moment,
+        deadline: Moment,
+    ) -> Result<C::Output, EndCause> {
+        // As `recycle.calls` counts them: a tick is no work that somebody asked for.
+        self.served += u64::from(C::HOOK == Hook::OnDeferred);
+        self.store.data().log.begin(C::HOOK, request);
         self.run(call, Duration::MAX, now, deadline).await
     }
 
@@ -208,7 +228,7 @@ impl Instance {
         self.meter.ended_at()
     }
 
-    /// Calls with an exchange that it has served.
+    /// Calls with an exchange, or a payload that was put off, that it has served.
     pub(crate) fn served(&self) -> u64 {
         self.served
     }

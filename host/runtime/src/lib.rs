@@ -54,5 +54,8 @@ pub use limits::{Deferred, Instances, Isolation, Limits, Recycle};
 pub use plugin::{HandOver, Plugin, PluginSpec};
 pub use pool::Health;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, digest};
-pub use stats::{CallOutcome, DURATION_BOUNDS, HookStats, InstanceCounts, Late, PluginStats, SnapshotOutcome, Tally};
-pub use stop::{Phase, Snapshot, StopObserver, StopOutcome, StopReason, StopRecord};
+pub use stats::{
+    CallOutcome, DURATION_BOUNDS, DeferredCounts, DeferredOutcome, HookStats, InstanceCounts, Late, PluginStats,
+    SnapshotOutcome, Tally,
+};
+pub use stop::{DrainObserver, DrainRecord, Phase, Snapshot, StopObserver, StopOutcome, StopReason, StopRecord};

@@ -4,10 +4,12 @@
 //! instance back or retires it. If the caller goes away in the middle, the call goes on in a task of its own
 //! until its budget is up: a client that hangs up must not cost a plugin the instance that holds its batch.
 
+mod deferred;
 #[cfg(test)]
 mod exploration;
 mod hand_over;
 mod stopping;
+mod ticks;
 mod upkeep;
 
 use std::future::Future;
@@ -32,9 +34,11 @@ use crate::limits::{Deferred, Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
 use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
-use crate::stop::{StopObserver, StopReason};
+use crate::stop::{DrainObserver, StopObserver, StopReason};
 use crate::sync::{self, Tasks};
 
+use deferred::Running;
+pub(crate) use deferred::{Backlog, NotDeferred};
 pub use hand_over::HandOver;
 use hand_over::Succession;
 
@@ -68,6 +72,8 @@ pub struct PluginSpec {
     pub tally: Tally,
     /// Hears of each of its instances that is stopped.
     pub on_stopped: StopObserver,
+    /// Hears of the work it had put off, when it has been stopped; not if that was none.
+    pub on_drained: DrainObserver,
 }
 
 impl PluginSpec {
@@ -88,6 +94,7 @@ impl PluginSpec {
             gives_up_at: None,
             tally: Tally::default(),
             on_stopped: Arc::new(|_| {}),
+            on_drained: Arc::new(|_| {}),
         }
     }
 }
@@ -107,6 +114,8 @@ struct Inner {
     succession: Succession,
     /// Cancelled when its stop begins, or nobody has it any more.
     closing: CancellationToken,
+    /// Cancelled when no instance is started any more: what it had put off has been worked off, or its time is up.
+    drained: CancellationToken,
     /// Cancelled when every instance has been stopped.
     stopped: CancellationToken,
     /// Replacements, stops, and calls whose caller went away.
@@ -116,6 +125,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.closing.cancel();
+        self.drained.cancel();
     }
 }
 
@@ -153,9 +163,11 @@ impl Plugin {
             succession: Succession::default(),
             spec,
             closing: CancellationToken::new(),
+            drained: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tasks,
         });
+        inner.template.backlog.belongs_to(&inner);
         if isolation == Isolation::Fresh {
             // One trial, so that a plugin that cannot be configured is refused now and not by its first request.
             inner
@@ -179,15 +191,16 @@ impl Plugin {
     ///
     /// # Errors
     /// When the first instance cannot be made, or its `configure` does not end well.
-    pub async fn revive(&self, on_stopped: StopObserver) -> Result<Self, CallError> {
+    pub async fn revive(&self, on_stopped: StopObserver, on_drained: DrainObserver) -> Result<Self, CallError> {
         let Inner { template, digest, spec, tasks, .. } = &*self.inner;
         let template = Template {
             lifecycle: template.lifecycle.fresh(),
             halt: Arc::new(Halt::fresh(&template.halt)),
+            backlog: Backlog::new(spec.deferred, template.exports.hooks(), spec.tally.clone()),
             stores: Arc::new(()),
             ..template.clone()
         };
-        let spec = PluginSpec { on_stopped, ..spec.clone() };
+        let spec = PluginSpec { on_stopped, on_drained, ..spec.clone() };
         let revived = Self::start(template, digest.clone(), spec, tasks.clone()).await?;
         revived.open().await?;
         Ok(revived)
@@ -293,6 +306,8 @@ impl Plugin {
             retired: inner.spec.tally.retired(),
             late: inner.spec.tally.late(),
             snapshots: inner.spec.tally.snapshots(),
+            deferred: inner.template.backlog.waiting(),
+            deferred_outcomes: inner.spec.tally.deferred(),
             breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
     }
@@ -408,6 +423,18 @@ struct Times {
     deadline: Moment,
 }
 
+/// What a call is about that holds up no request.
+struct Aside {
+    /// The request on whose behalf it is, if it is for one.
+    request: Option<Arc<str>>,
+    /// There was an instance for it.
+    ready: Moment,
+    /// Since when the instance has been unused, if this call is not to count as a use.
+    unused_since: Option<Moment>,
+    /// The payload that it works on.
+    payload: Option<Running>,
+}
+
 /// An instance that is out. Dropped without a word (a task that is torn down), it is gone.
 struct Lease {
     inner: Arc<Inner>,
@@ -439,18 +466,76 @@ impl Lease {
         let (exchange, result) = instance.call(call, exchange, now, times.deadline).await;
         let (cpu, ended) = (instance.cpu(), instance.ended());
         let outcome = result.as_ref().map_or_else(CallOutcome::from, |_| CallOutcome::Ok);
-        match &result {
-            Err(cause) if cause.retires() => {
-                drop(instance);
-                self.retire(C::HOOK, cause);
-            }
-            _ if warm && inner.spec.recycle.is_due(instance.served(), instance.memory()) => {
-                self.recycle(instance, C::HOOK, ended)
-            }
-            _ => self.release(warm.then_some(instance), C::HOOK, ended),
-        }
+        self.give_back(C::HOOK, instance, warm, result.as_ref().err(), ended);
         inner.spec.tally.record(C::HOOK, outcome, cpu, ended.since(times.began));
         (exchange, result.map_err(|cause| inner.error(C::HOOK, cause)))
+    }
+
+    /// Call a hook that holds up no request. How it ended is logged here: nobody waits for it.
+    async fn serve_alone<C: Call>(mut self, call: C, about: Aside) {
+        let inner = Arc::clone(&self.inner);
+        let Aside { request, ready, unused_since, payload } = about;
+        let deadline = ready + inner.template.limits.deferred;
+        let Some(slot) = &mut self.slot else { return };
+        let number = slot.number;
+        let tell = |cause: &EndCause| {
+            let (plugin, hook, request) = (&*inner.template.name, C::HOOK.as_str(), request.as_deref().unwrap_or(""));
+            let instance = number;
+            tracing::warn!(
+                plugin,
+                instance,
+                hook,
+                request,
+                cause = cause.as_str(),
+                "not done in the background: {cause}"
+            );
+        };
+        let (mut instance, now, warm) = match slot.instance.take() {
+            Some(instance) => (instance, ready, true),
+            None => match Box::pin(inner.instantiate(number, deadline, Inheritance::new())).await {
+                Ok(instance) => (instance, inner.clock().now(), false),
+                Err(cause) => {
+                    tell(&cause);
+                    drop(payload);
+                    return self.retire(C::HOOK, &cause);
+                }
+            },
+        };
+        let result = instance.call_for(request.as_ref(), call, now, deadline).await;
+        let (cpu, ended) = (instance.cpu(), instance.ended());
+        let outcome = result.as_ref().map_or_else(CallOutcome::from, |_| CallOutcome::Ok);
+        // Counted before the instance is given back: a stop that has heard of all instances knows of all payloads.
+        match (&result, payload) {
+            (Ok(_), Some(payload)) => payload.completed(),
+            (Ok(_), None) => {}
+            (Err(cause), payload) => {
+                tell(cause);
+                drop(payload);
+            }
+        }
+        inner.spec.tally.record(C::HOOK, outcome, cpu, ended.since(ready));
+        self.give_back(C::HOOK, instance, warm, result.as_ref().err(), unused_since.unwrap_or(ended));
+    }
+
+    /// A call is over: its instance is free again, unless it has served its time or did not survive.
+    fn give_back(
+        mut self,
+        hook: Hook,
+        instance: Box<Instance>,
+        warm: bool,
+        failed: Option<&EndCause>,
+        unused_since: Moment,
+    ) {
+        match failed {
+            Some(cause) if cause.retires() => {
+                drop(instance);
+                self.retire(hook, cause);
+            }
+            _ if warm && self.inner.spec.recycle.is_due(instance.served(), instance.memory()) => {
+                self.recycle(instance, hook, unused_since);
+            }
+            _ => self.release(warm.then_some(instance), hook, unused_since),
+        }
     }
 
     fn release(mut self, instance: Option<Box<Instance>>, hook: Hook, now: Moment) {

@@ -7,8 +7,9 @@
 //! time: that is what an engine's slots are reserved for.
 //!
 //! A pool is held to begin with: instances can be prepared in it and calls can wait, but nobody gets an instance before
-//! it is opened.
+//! it is opened. Before it is closed it may drain: calls are refused, but work in the background goes on.
 
+mod background;
 mod breaker;
 #[cfg(test)]
 mod exploration;
@@ -25,9 +26,11 @@ use crate::environment::Moment;
 use crate::error::{EndCause, Unavailable};
 use crate::stats::InstanceCounts;
 use crate::sync::Mutex;
+use background::Background;
 use breaker::Breaker;
 use queue::Waiters;
 
+pub(crate) use background::{Owing, Urgency};
 pub(crate) use queue::Ticket;
 
 /// What the pool has to know of an instance.
@@ -64,9 +67,13 @@ struct State<T> {
     watched: bool,
     waiters: Waiters<T>,
     breaker: Breaker,
+    /// What is only about work in the background.
+    background: Background,
     /// Tells whoever watches over the plugin what the breaker says.
     health: watch::Sender<Health>,
     next_number: u64,
+    /// Set when the pool drains: those that have died since.
+    draining: Option<Vec<(u64, EndCause)>>,
     /// Set when the pool is closed: instances that are out go here instead of back.
     closed: Option<mpsc::UnboundedSender<Back<T>>>,
 }
@@ -146,6 +153,8 @@ pub(crate) struct Closed<T> {
     pub(crate) left: BTreeSet<u64>,
     /// How many are being made.
     pub(crate) starting: usize,
+    /// Those that have not survived the drain.
+    pub(crate) gone: Vec<(u64, EndCause)>,
     /// Where those that are not idle arrive, each until it is gone or stopped.
     pub(crate) back: mpsc::UnboundedReceiver<Back<T>>,
 }
@@ -164,8 +173,10 @@ impl<T: Numbered> Pool<T> {
                 watched: false,
                 waiters: Waiters::default(),
                 breaker: Breaker::new(gives_up_at),
+                background: Background::default(),
                 health: watch::Sender::new(Health::Good),
                 next_number: 0,
+                draining: None,
                 closed: None,
             }),
         })
@@ -179,7 +190,7 @@ impl<T: Numbered> Pool<T> {
     /// Take an instance, or a place in the queue.
     pub(crate) fn acquire(self: &Arc<Self>, now: Moment) -> Acquired<T> {
         let mut state = self.state();
-        if state.closed.is_some() {
+        if state.closed.is_some() || state.draining.is_some() {
             return Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping));
         }
         if state.breaker.is_open(now) {
@@ -205,7 +216,12 @@ impl<T: Numbered> Pool<T> {
             return None;
         }
         let coming = state.live.len() + state.starting;
-        let wanted = coming < state.size.min || (coming < state.size.max && state.waiters.waiting() > state.starting);
+        let wait = state.waiters.waiting() + state.waiters.in_background();
+        let wanted = match &state.draining {
+            None => coming < state.size.min || (coming < state.size.max && wait > state.starting),
+            // Whatever has died is replaced as far as there is still work for it.
+            Some(_) => coming < wait.min(state.size.max),
+        };
         // A plugin that keeps failing is tried with one instance at a time.
         if !wanted || (state.breaker.has_tripped() && state.starting > 0) {
             return None;
@@ -287,7 +303,7 @@ impl<T: Numbered> Pool<T> {
         let mut state = self.state();
         state.success(hook);
         state.hand_out(instance, now);
-        state.live.len() + state.starting < state.size.min
+        state.draining.is_none() && state.live.len() + state.starting < state.size.min
     }
 
     /// A call of `hook` went well, but its instance has served its time. Tells whether to stop it: if not, because as many are
@@ -352,7 +368,20 @@ impl<T: Numbered> Pool<T> {
         if let Some(closed) = &state.closed {
             // Nobody listens any more once the stop is over.
             let _ = closed.send(Back::Gone { number, cause });
+        } else if let Some(gone) = &mut state.draining {
+            gone.push((number, cause));
         }
+    }
+
+    /// Refuse calls from now on, while work in the background goes on. Tells whether this is the beginning of the end.
+    pub(crate) fn drain(&self) -> bool {
+        let mut state = self.state();
+        if state.closed.is_some() || state.draining.is_some() {
+            return false;
+        }
+        state.draining = Some(Vec::new());
+        state.waiters.refuse_calls(Unavailable::Stopping);
+        true
     }
 
     /// Refuse everyone from now on, and hand over all instances. `None` if that has happened before.
@@ -369,7 +398,8 @@ impl<T: Numbered> Pool<T> {
         let (sender, back) = mpsc::unbounded_channel();
         state.closed = Some(sender);
         state.waiters.refuse(Unavailable::Stopping);
-        Some(Closed { idle, left, starting: state.starting, back })
+        let gone = state.draining.take().unwrap_or_default();
+        Some(Closed { idle, left, starting: state.starting, gone, back })
     }
 
     /// After a stop that did not hear of all: those that are to be told of as given up on. Nobody else does.
@@ -433,9 +463,19 @@ impl<T: Numbered> State<T> {
             let _ = closed.send(Back::Instance(instance));
         } else if self.held {
             self.idle.push_back(Idle { instance, since });
-        } else if let Some(unused) = self.waiters.grant(Idle { instance, since }) {
-            self.idle.push_back(unused);
+        } else {
+            let idle = self.hand_to_ticker(Idle { instance, since });
+            if let Some(unused) = idle.and_then(|idle| self.waiters.grant(idle)) {
+                self.put_back(unused);
+            }
         }
+    }
+
+    /// Keep an instance in its place: the one that was used last is at the back. One that comes from a tick may have been
+    /// unused for longer than others.
+    fn put_back(&mut self, unused: Idle<T>) {
+        let later = self.idle.iter().rev().take_while(|other| other.since > unused.since).count();
+        self.idle.insert(self.idle.len().saturating_sub(later), unused);
     }
 
     fn start(&mut self) -> Start {
@@ -467,14 +507,20 @@ impl<T: Numbered> State<T> {
     }
 
     fn fault(&mut self, hook: Hook, now: Moment) {
+        if background::is(hook) {
+            return self.background.breaker.fault(hook, now);
+        }
         self.breaker.fault(hook, now);
         self.tell_health();
         if self.breaker.is_open(now) {
-            self.waiters.refuse(Unavailable::BreakerOpen);
+            self.waiters.refuse_calls(Unavailable::BreakerOpen);
         }
     }
 
     fn success(&mut self, hook: Hook) {
+        if background::is(hook) {
+            self.background.breaker.success(hook);
+        }
         // The way of every call that ends well: nothing to tell unless something was wrong.
         if self.breaker.success(hook) {
             self.tell_health();

@@ -21,7 +21,7 @@ use crate::inspect::{self, Inspection};
 use crate::instance::Template;
 use crate::limits::Instances;
 use crate::meter::Halt;
-use crate::plugin::{Plugin, PluginSpec};
+use crate::plugin::{Backlog, Plugin, PluginSpec};
 use crate::stop::Phase;
 use crate::sync::Tasks;
 
@@ -143,19 +143,32 @@ impl Runtime {
         if spec.hand_over && !check::hands_over(&component) {
             return Err(LoadError::NoHandOver);
         }
+        if spec.tick.is_some() && !exports.hooks().contains(Hook::OnTick) {
+            return Err(LoadError::NoTick);
+        }
         let pre = slots
             .space()
             .linker()
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         check::signatures(&pre, &exports)?;
-        let clock = shared.environment.clock.clone();
+        let (clock, hooks) = (shared.environment.clock.clone(), exports.hooks());
+        if hooks.contains(Hook::OnDeferred) && !spec.grants.background {
+            tracing::info!(
+                plugin = &*spec.name,
+                "exports `on-deferred`, but may put nothing off: see `grants.background`"
+            );
+        }
+        if hooks.contains(Hook::OnTick) && spec.tick.is_none() {
+            tracing::info!(plugin = &*spec.name, "exports `on-tick`, but has no `tick`: it is never called");
+        }
         let template = Template {
             name: spec.name.clone(),
             pre,
             exports,
             config: spec.config.clone(),
             grants: spec.grants.clone(),
+            backlog: Backlog::new(spec.deferred, hooks, spec.tally.clone()),
             limits: spec.limits,
             environment: shared.environment.clone(),
             tick: engine::tick(shared.environment.ticks),

@@ -141,6 +141,46 @@ impl SnapshotOutcome {
     }
 }
 
+/// What became of a payload that a plugin wanted to put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeferredOutcome {
+    /// `on-deferred` returned ok.
+    Completed,
+    /// It did not. It is not tried again.
+    Failed,
+    /// It was not taken: the queue was full, it was too large, or the plugin was being stopped.
+    Refused,
+    /// It was taken, and the plugin's stop left no time for it.
+    Left,
+}
+
+impl DeferredOutcome {
+    /// Every outcome, in the order of the counters.
+    pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::Refused, Self::Left];
+
+    /// The label of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// The work that one life of a plugin has put off, and that waits now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeferredCounts {
+    /// Payloads that wait.
+    pub waiting: usize,
+    /// Bytes that they have together.
+    pub bytes: usize,
+    /// Payloads that are being worked on.
+    pub running: usize,
+}
+
 /// What has happened in one hook of a plugin since it was loaded.
 #[derive(Debug, Clone)]
 pub struct HookStats {
@@ -186,6 +226,10 @@ pub struct PluginStats {
     pub late: [u64; Late::ALL.len()],
     /// Snapshots by outcome, in the order of [`SnapshotOutcome::ALL`], over the whole tally.
     pub snapshots: [u64; SnapshotOutcome::ALL.len()],
+    /// What waits of the work that it has put off.
+    pub deferred: DeferredCounts,
+    /// Payloads by outcome, in the order of [`DeferredOutcome::ALL`], over the whole tally.
+    pub deferred_outcomes: [u64; DeferredOutcome::ALL.len()],
     /// Whether the breaker is open.
     pub breaker_open: bool,
 }
@@ -213,6 +257,7 @@ struct Counters {
     retired: AtomicU64,
     late: [AtomicU64; Late::ALL.len()],
     snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
+    deferred: [AtomicU64; DeferredOutcome::ALL.len()],
 }
 
 impl std::fmt::Debug for Tally {
@@ -245,6 +290,18 @@ impl Tally {
     #[must_use]
     pub fn snapshots(&self) -> [u64; SnapshotOutcome::ALL.len()] {
         self.counters.snapshots.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Payloads that were to be put off by outcome, in the order of [`DeferredOutcome::ALL`].
+    #[must_use]
+    pub fn deferred(&self) -> [u64; DeferredOutcome::ALL.len()] {
+        self.counters.deferred.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_deferred(&self, outcome: DeferredOutcome, many: u64) {
+        if let Some(count) = self.counters.deferred.get(outcome as usize) {
+            count.fetch_add(many, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn exports(&self, hooks: Hooks) {

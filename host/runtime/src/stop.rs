@@ -139,6 +139,38 @@ pub enum Snapshot {
 /// it must not wait.
 pub type StopObserver = Arc<dyn Fn(&StopRecord) + Send + Sync>;
 
+/// Hears of the work that a plugin had put off, when its stop is over. Called on the task that stopped it, so it must not
+/// wait.
+pub type DrainObserver = Arc<dyn Fn(&DrainRecord) + Send + Sync>;
+
+/// What became of the work that one life of a plugin had put off, for the shutdown report. `accepted` is the sum of
+/// `completed`, `failed`, `handed_over` and `left`.
+#[derive(Debug, Clone)]
+pub struct DrainRecord {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// The component's digest, `sha256:` and 64 hex digits.
+    pub digest: Arc<str>,
+    /// Why it was stopped.
+    pub reason: StopReason,
+    /// Payloads that were taken, from this life's beginning on.
+    pub accepted: u64,
+    /// Those that `on-deferred` returned ok for.
+    pub completed: u64,
+    /// Those that it did not return ok for.
+    pub failed: u64,
+    /// Those that the next version of the plugin has taken over.
+    pub handed_over: u64,
+    /// Those that there was no time for.
+    pub left: u64,
+    /// Those that waited or were being worked on when the stop began.
+    pub at_stop: u64,
+    /// The time there was for them, from the beginning of the stop.
+    pub budget: Duration,
+    /// The time the drain took.
+    pub took: Duration,
+}
+
 /// What became of one instance, for the shutdown report.
 #[derive(Debug, Clone)]
 pub struct StopRecord {
@@ -162,6 +194,9 @@ pub struct StopRecord {
     pub overshoot: Duration,
     /// What it left to its successor.
     pub snapshot: Snapshot,
+    /// Payloads that the plugin had put off and that its stop left no time for. All of them stand with one of its
+    /// instances, so that the sum over all instances is the number.
+    pub deferred_left: u64,
     /// What went wrong, for a person.
     pub error: Option<String>,
 }

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
-use tidegate_runtime::{CallOutcome, Health, Isolation, PluginStats};
+use tidegate_runtime::{CallOutcome, DeferredCounts, DeferredOutcome, Health, Isolation, PluginStats};
 
 use super::AdminState;
 use super::answers::{Problem, json};
@@ -43,6 +43,7 @@ struct One {
     instances: Instances,
     limits: Limits,
     retired: u64,
+    deferred: Deferred,
     /// Calls by hook and outcome.
     calls: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// Former lives of which something is left.
@@ -72,16 +73,32 @@ struct Limits {
     configure_ms: u64,
     cpu_ms: u64,
     wall_ms: u64,
+    deferred_ms: u64,
     shutdown_ms: u64,
     memory: usize,
     queue: usize,
     body: usize,
 }
 
+/// The work that it has put off.
+#[derive(Debug, Serialize)]
+struct Deferred {
+    /// Payloads that wait.
+    waiting: usize,
+    /// Bytes that they have together.
+    bytes: usize,
+    /// Payloads that are being worked on.
+    running: usize,
+    /// Payloads by what became of them: `completed`, `failed`, `refused`, `left`.
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
 #[derive(Debug, Serialize)]
 struct Leaving {
     digest: String,
     generation: u64,
+    /// Payloads that it had put off and that are still to be done.
+    deferred: usize,
     instances: usize,
     stores_live: u64,
 }
@@ -111,6 +128,7 @@ fn show(generation: &Generation, member: &Member, leaving: &[Entry]) -> One {
         Leaving {
             digest: entry.plugin.digest().to_string(),
             generation: entry.generation,
+            deferred: stats.deferred.waiting.saturating_add(stats.deferred.running),
             instances: entry.plugin.instances().len(),
             stores_live: stats.stores_live,
         }
@@ -142,6 +160,7 @@ fn show(generation: &Generation, member: &Member, leaving: &[Entry]) -> One {
         instances: instances(table, &stats),
         limits: limits(&table.limits),
         retired: stats.retired,
+        deferred: deferred(&stats),
         calls: calls(&stats),
         leaving: leaving.iter().filter(former).map(left).collect(),
     }
@@ -168,12 +187,19 @@ fn instances(table: &config::Plugin, stats: &PluginStats) -> Instances {
     }
 }
 
+fn deferred(stats: &PluginStats) -> Deferred {
+    let DeferredCounts { waiting, bytes, running } = stats.deferred;
+    let outcomes = DeferredOutcome::ALL.iter().map(|outcome| outcome.as_str()).zip(stats.deferred_outcomes).collect();
+    Deferred { waiting, bytes, running, outcomes }
+}
+
 fn limits(limits: &tidegate_runtime::Limits) -> Limits {
     let millis = crate::stop::report::millis;
     Limits {
         configure_ms: millis(limits.configure),
         cpu_ms: millis(limits.cpu),
         wall_ms: millis(limits.wall),
+        deferred_ms: millis(limits.deferred),
         shutdown_ms: millis(limits.shutdown),
         memory: limits.memory,
         queue: limits.queue,

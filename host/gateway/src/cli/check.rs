@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_runtime::{Isolation, Recycle, Runtime};
 
@@ -16,7 +17,7 @@ use crate::stop::ledger::{Ledger, MARGIN};
 /// let go without a call.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
-    let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())
+    let ledger = Ledger::new(&config.shutdown, config.longest_stop())
         .map_err(|error| Failure::usage(error.to_string(), None::<&str>))?;
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
@@ -115,8 +116,13 @@ fn recycled(recycle: Recycle) -> String {
 
 fn ledger_table(config: &Config, ledger: &Ledger) -> Table {
     let parts = ledger.parts();
-    let longest = config.plugins.iter().max_by_key(|plugin| plugin.limits.shutdown);
-    let longest = longest.map_or("there are none".to_owned(), |plugin| format!("the longest, {}", plugin.name));
+    let longest = config.last_to_stop().map_or("there are none".to_owned(), |plugin| match plugin.deferred_share() {
+        Duration::ZERO => format!("the longest, {}", plugin.name),
+        share => {
+            let (share, shutdown) = (HumanDuration(share), HumanDuration(plugin.limits.shutdown));
+            format!("the longest, {}: deferred work {share}, shutdown {shutdown}", plugin.name)
+        }
+    });
     let spare = ledger.grace().saturating_sub(parts.needed());
     let mut table = Table::default();
     for (name, length, remark) in [
@@ -150,6 +156,8 @@ targets = ["http://127.0.0.1:9000"]
 [[plugin]]
 name = "audit"
 path = "audit.wasm"
+grants.background = true
+tick = "1s"
 instances = { min = 1, max = 4 }
 recycle = { calls = 100000, memory = "24MiB" }
 [[plugin]]
@@ -169,7 +177,7 @@ upstream = "api"
 plugins = ["audit"]
 "#;
         let config = Config::parse(source, Path::new("tidegate.toml")).expect("the file is fine");
-        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).expect("it fits");
+        let ledger = Ledger::new(&config.shutdown, config.longest_stop()).expect("it fits");
         let hooks = ["on-response shutdown".to_owned(), "on-request".to_owned()];
         let shown =
             [listeners(&config), routes(&config), plugin_table(&config, &hooks), ledger_table(&config, &ledger)]
@@ -184,10 +192,10 @@ plugins = ["audit"]
   key    1 fresh instance                                                fails open    on-request            (on no route)
   drain_delay       1s  still accepting, no longer ready
   drain            15s  exchanges in flight
-  plugins           5s  the longest, audit
+  plugins           7s  the longest, audit: deferred work 2s, shutdown 5s
   flush             3s  logs and the report
   margin         250ms  always kept back
-  spare          5.75s
+  spare          3.75s
   grace            30s  the sum
 "#;
         assert_eq!(shown, expected.trim_start_matches('\n'), "{shown}");

@@ -14,7 +14,7 @@ use super::names::Names;
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
-use super::{Config, Plugin, Route, Shutdown, Upstream, plugin, route, upstream};
+use super::{Config, Plugin, Route, Shutdown, Upstream, last_to_stop, plugin, route, upstream};
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
 /// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
@@ -207,8 +207,8 @@ impl ShutdownSpans {
 
 /// The parts of the shutdown must fit into the grace period.
 fn ledger_fits(shutdown: &Shutdown, plugins: &[Plugin], spans: &ShutdownSpans, problems: &Problems) {
-    let longest = plugins.iter().max_by_key(|plugin| plugin.limits.shutdown);
-    let reserve = longest.map_or(Duration::ZERO, |plugin| plugin.limits.shutdown);
+    let longest = last_to_stop(plugins);
+    let reserve = longest.map_or(Duration::ZERO, Plugin::longest_stop);
     let Err(overdrawn) = Ledger::new(shutdown, reserve) else { return };
     let at = |key: &str, message: String| match spans.keys.get(key).or(spans.table.as_ref()) {
         Some(span) => Diagnostic::at(span.clone(), message),
@@ -218,17 +218,22 @@ fn ledger_fits(shutdown: &Shutdown, plugins: &[Plugin], spans: &ShutdownSpans, p
     problems.push(match overdrawn {
         Overdrawn::Parts { parts, grace } => {
             let over = parts.needed().saturating_sub(grace);
-            let plugin = longest.map_or(String::new(), |plugin| format!(" of plugin `{}`", plugin.name));
+            let stop = longest.map_or(format!("shutdown {}", human(Duration::ZERO)), |plugin| {
+                let shutdown = format!("shutdown of plugin `{}` {}", plugin.name, human(plugin.limits.shutdown));
+                match plugin.deferred_share() {
+                    Duration::ZERO => shutdown,
+                    share => format!("deferred work {} + {shutdown}", human(share)),
+                }
+            });
             let mut problem = at(
                 "grace",
                 format!("the shutdown needs {}, but `grace` is {}", human(parts.needed()), human(grace)),
             )
             .label(format!("{} too short", human(over)))
             .note(format!(
-                "drain_delay {} + drain {} + shutdown{plugin} {} + flush {} + margin {} = {}",
+                "drain_delay {} + drain {} + {stop} + flush {} + margin {} = {}",
                 human(parts.drain_delay),
                 human(parts.drain),
-                human(parts.plugins),
                 human(parts.flush),
                 human(MARGIN),
                 human(parts.needed()),

@@ -73,6 +73,19 @@ fn fits_together(table: &Table<'_>, plugin: &Plugin) {
         let why = "`min` and `max` are the same: there is never an instance too many";
         pointless(idle, "idle", why, "take it out, or raise `max`");
     }
+    if !plugin.grants.background {
+        let why = "without `grants.background` the plugin cannot put anything off";
+        let hint = "grant it with `background = true` under [plugin.grants], or take [plugin.deferred] out";
+        pointless(table.span_of("deferred"), "deferred", why, hint);
+    } else if plugin.deferred.concurrency > plugin.instances.max && table.span_of("instances").is_some() {
+        let why = format!("no more than {} instances can work on it at a time", plugin.instances.max);
+        let hint = "lower `concurrency`, or raise `instances`";
+        let span = span_of("deferred", "concurrency");
+        if let Some(span) = span {
+            let problem = Diagnostic::at(span, "`deferred.concurrency` is greater than `instances`").label(why);
+            table.problems().push(problem.hint(hint));
+        }
+    }
     if let Some(memory) = plugin.recycle.memory.filter(|memory| *memory > plugin.limits.memory)
         && let Some(span) = span_of("recycle", "memory")
     {

@@ -1,6 +1,7 @@
 //! Snapshots of what an operator reads, and the values that come out of files that are fine.
 #![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
 
+mod background;
 mod changes;
 
 use std::path::Path;
@@ -197,7 +198,7 @@ targets = ["https://api.internal"]
 [[plugin]]
 name = "audit"
 path = "audit.wasm"
-tick = "1s"
+tack = "1s"
 
 [[route]]
 path = "/"
@@ -235,12 +236,12 @@ error: this target cannot be used
    |            ^^^^^^^^^^^^^^^^^^^^^^ https to an upstream is not supported in this version
 hint: put a TLS-terminating proxy in between, or use the upstream's cleartext port
 
-error: unknown key `tick` in [[plugin]]
+error: unknown key `tack` in [[plugin]]
   --> tidegate.toml:16:1
    |
-16 | tick = "1s"
+16 | tack = "1s"
    | ^^^^
-hint: the keys in [[plugin]] are `name`, `path`, `sha256`, `instances`, `recycle`, `isolation`, `on_failure`, `quarantine`, `hand_over`, `config`, `limits`, `grants`
+hint: did you mean `tick`?
 
 error: there is no upstream named `app`
   --> tidegate.toml:20:12

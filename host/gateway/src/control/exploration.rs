@@ -98,6 +98,7 @@ impl Toy {
             digest: digest.clone(),
             instance,
             snapshot: Snapshot::None,
+            deferred_left: 0,
             reason,
             outcome,
             budget: Duration::ZERO,
@@ -146,7 +147,7 @@ impl World {
     fn new() -> Arc<Self> {
         let (stops, abandon) = (Arc::<StopLog>::default(), CancellationToken::new());
         let config = CONFIG.clone();
-        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).expect("the defaults fit");
+        let ledger = Ledger::new(&config.shutdown, config.longest_stop()).expect("the defaults fit");
         let load =
             |table: &config::Plugin| Loaded { plugin: toy(&table.name, "first", 1, &stops, &abandon), kept: false };
         let loaded = config.plugins.iter().map(load).collect();

@@ -71,7 +71,7 @@ impl Control {
         let before = self.current();
         let number = changes.course.number();
         // A configuration that was read from a file has been checked.
-        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).unwrap_or(before.ledger);
+        let ledger = Ledger::new(&config.shutdown, config.longest_stop()).unwrap_or(before.ledger);
 
         runtime.make_room(plugins::slots(&config))?;
         let loader = Loader {

@@ -81,7 +81,8 @@ impl Control {
             return Ok(Switched { standing: Standing::Serving, generation, changed: false, retirement });
         }
         let number = changes.course.number();
-        let reviving = member.plugin.revive(self.shared.parts.stops.observer(number));
+        let stops = &self.shared.parts.stops;
+        let reviving = member.plugin.revive(stops.observer(number), stops.drain_observer(number));
         let plugin = self.shared.closing.run_until_cancelled(reviving).await.ok_or(ControlError::Stopping)??;
         let Step { members, leaving } = Course::put_back(&self.current().members, &member, plugin, number);
         let retirement = self.swap(&mut changes, self.successor(number, members), leaving);
@@ -101,7 +102,8 @@ impl Control {
         let Some(fallback) = changes.course.fallback(&member) else { return };
         let healthy = fallback.plugin.digest().clone();
         let number = changes.course.number();
-        let reviving = fallback.plugin.revive(self.shared.parts.stops.observer(number));
+        let stops = &self.shared.parts.stops;
+        let reviving = fallback.plugin.revive(stops.observer(number), stops.drain_observer(number));
         let plugin = match self.shared.closing.run_until_cancelled(reviving).await {
             Some(Ok(plugin)) => plugin,
             Some(Err(error)) => {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tidegate_runtime::{Plugin, Snapshot, StopOutcome, StopReason, StopRecord};
 use tokio::time::Instant;
 
-use super::log::{StopLog, Stopped};
+use super::log::{Drained, StopLog, Stopped};
 use super::phase::Phase;
-use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
+use super::report::{DeferredReport, PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
 use crate::generation::{Generation, Hosted, Life};
 use crate::roster::{Entry, Roster};
 use crate::signals::{StopCause, StopSignal};
@@ -160,7 +160,11 @@ impl<P: Hosted> Book<P> {
         stopped
             .sort_by_key(|Stopped { record, generation, .. }| (position(&record.plugin), *generation, record.instance));
         let plugins: Vec<PluginReport> = stopped.iter().map(|stopped| PluginReport::new(stopped, self.began)).collect();
-        let exit_code = exit_code(&pages.requests, &plugins, pages.second.map(StopSignal::number), self.exit_zero);
+        let mut drained = self.stops.kept_of_deferred();
+        drained.sort_by_key(|Drained { record, generation }| (position(&record.plugin), *generation));
+        let deferred: Vec<DeferredReport> = drained.iter().map(DeferredReport::new).collect();
+        let exit_code =
+            exit_code(&pages.requests, &plugins, &deferred, pages.second.map(StopSignal::number), self.exit_zero);
         Report {
             schema: SCHEMA,
             reason: StopReason::Terminate,
@@ -171,6 +175,7 @@ impl<P: Hosted> Book<P> {
             phases: phases.collect(),
             requests: pages.requests,
             plugins,
+            deferred,
             exit_code,
         }
     }
@@ -193,6 +198,7 @@ impl Pages {
             cpu: Duration::ZERO,
             overshoot: took.saturating_sub(budget),
             snapshot: Snapshot::None,
+            deferred_left: 0,
             error: Some(if abandoned { "abandoned" } else { "its end was not heard of in time" }.to_owned()),
         };
         Stopped { record, generation: expected.life.generation, ended: Instant::now() }

@@ -29,7 +29,7 @@ pub struct Parts {
     pub drain_delay: Duration,
     /// For exchanges that have begun.
     pub drain: Duration,
-    /// The longest `shutdown` limit of any plugin; they stop side by side.
+    /// The longest end of any plugin, what it has put off and its `shutdown`; they stop side by side.
     pub plugins: Duration,
     /// For logs and the report.
     pub flush: Duration,
@@ -86,7 +86,7 @@ pub enum Overdrawn {
 }
 
 impl Ledger {
-    /// Split the grace period. `plugins` is the longest `shutdown` limit of any plugin.
+    /// Split the grace period. `plugins` is the longest end of any plugin.
     ///
     /// # Errors
     /// When the parts do not fit.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_runtime::{StopObserver, StopRecord};
+use tidegate_runtime::{DrainObserver, DrainRecord, StopObserver, StopRecord};
 use tokio::time::Instant;
 
 use crate::telemetry::metrics::Overshoot;
@@ -19,7 +19,22 @@ pub struct StopLog {
     counts: Mutex<BTreeMap<StopKey, u64>>,
     overshoot: Overshoot,
     /// For the report; `None` until the process stops.
-    kept: Mutex<Option<Vec<Stopped>>>,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    stopped: Vec<Stopped>,
+    drained: Vec<Drained>,
+}
+
+/// What became of the work that a plugin had put off.
+#[derive(Debug, Clone)]
+pub struct Drained {
+    /// What the runtime says of it.
+    pub record: DrainRecord,
+    /// The generation of the configuration that loaded the plugin.
+    pub generation: u64,
 }
 
 /// An instance that has been stopped.
@@ -41,25 +56,50 @@ impl StopLog {
         Arc::new(move |record| log.hear(record, generation))
     }
 
+    /// Hears of the work that a plugin of this generation had put off.
+    #[must_use]
+    pub fn drain_observer(self: &Arc<Self>, generation: u64) -> DrainObserver {
+        let log = Arc::clone(self);
+        Arc::new(move |record| log.hear_of_deferred(record, generation))
+    }
+
+    fn hear_of_deferred(&self, record: &DrainRecord, generation: u64) {
+        let DrainRecord { plugin, reason, accepted, completed, failed, handed_over, left, at_stop, .. } = record;
+        let took_ms = fraction(record.took);
+        tracing::info!(
+            %plugin, generation, %reason, accepted, completed, failed, handed_over, left, at_stop, took_ms,
+            "deferred work of a plugin that has been stopped"
+        );
+        if let Some(kept) = lock(&self.kept).as_mut() {
+            kept.drained.push(Drained { record: record.clone(), generation });
+        }
+    }
+
     fn hear(&self, record: &StopRecord, generation: u64) {
         tell(record, generation);
         let key = (record.plugin.clone(), record.reason.as_str(), record.outcome.as_str());
         *lock(&self.counts).entry(key).or_default() += 1;
         self.overshoot.record(record.overshoot);
         if let Some(kept) = lock(&self.kept).as_mut() {
-            kept.push(Stopped { record: record.clone(), generation, ended: Instant::now() });
+            kept.stopped.push(Stopped { record: record.clone(), generation, ended: Instant::now() });
         }
     }
 
     /// Keep what is heard from now on.
     pub fn keep(&self) {
-        lock(&self.kept).get_or_insert_with(Vec::new);
+        lock(&self.kept).get_or_insert_default();
     }
 
     /// What has been kept.
     #[must_use]
     pub fn kept(&self) -> Vec<Stopped> {
-        lock(&self.kept).clone().unwrap_or_default()
+        lock(&self.kept).as_ref().map(|kept| kept.stopped.clone()).unwrap_or_default()
+    }
+
+    /// What has been kept of the work that plugins had put off.
+    #[must_use]
+    pub fn kept_of_deferred(&self) -> Vec<Drained> {
+        lock(&self.kept).as_ref().map(|kept| kept.drained.clone()).unwrap_or_default()
     }
 
     /// Stops by plugin, reason and outcome.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use self::file::ReportError;
 pub(crate) use self::file::write_whole;
-use super::log::Stopped;
+use super::log::{Drained, Stopped};
 use super::phase::Phase;
 
 /// The schema that is written, and the only one that is read.
@@ -45,6 +45,9 @@ pub struct Report {
     pub requests: Requests,
     /// What became of each instance of each plugin.
     pub plugins: Vec<PluginReport>,
+    /// What became of the work that plugins had put off, for each that had.
+    #[serde(default)]
+    pub deferred: Vec<DeferredReport>,
     /// The code the process exits with; see [`exit_code`].
     pub exit_code: u8,
     /// Whether the process has come to its end; false in an answer of the admin API while the stop still runs.
@@ -104,10 +107,41 @@ pub struct PluginReport {
     pub overshoot_ms: f64,
     /// Why it was stopped.
     pub reason: StopReason,
-    /// Deferred tasks it left behind; always 0 in this version, which has none.
+    /// Payloads that its plugin had put off and that the stop left no time for. All of them stand with one instance of the
+    /// plugin; whose they were is in [`Report::deferred`].
     pub deferred_left: u64,
     /// What went wrong.
     pub error: Option<String>,
+}
+
+/// What became of the work that a plugin had put off: `accepted` is the sum of `completed`, `failed`, `handed_over` and
+/// `left`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferredReport {
+    /// The plugin's name in the config.
+    pub name: String,
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// The generation of the configuration that loaded it.
+    pub generation: u64,
+    /// Why it was stopped.
+    pub reason: StopReason,
+    /// Payloads that it has put off since it was loaded.
+    pub accepted: u64,
+    /// Those that were done.
+    pub completed: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that its next version has taken over.
+    pub handed_over: u64,
+    /// Those that there was no time for.
+    pub left: u64,
+    /// Those that had still to be done when its stop began.
+    pub at_stop: u64,
+    /// The time there was for them.
+    pub budget_ms: u64,
+    /// The time they took.
+    pub took_ms: u64,
 }
 
 /// A report that does not say is one that was written at the end.
@@ -154,7 +188,7 @@ impl PluginReport {
             // Microseconds are what can be measured; more digits would be noise.
             overshoot_ms: record.overshoot.as_micros() as f64 / 1e3,
             reason: record.reason,
-            deferred_left: 0,
+            deferred_left: record.deferred_left,
             error: record.error.clone(),
         }
     }
@@ -170,11 +204,18 @@ pub fn millis(duration: Duration) -> u64 {
 /// overran, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
 /// signal does not.
 #[must_use]
-pub fn exit_code(requests: &Requests, plugins: &[PluginReport], second_signal: Option<u8>, exit_zero: bool) -> u8 {
+pub fn exit_code(
+    requests: &Requests,
+    plugins: &[PluginReport],
+    deferred: &[DeferredReport],
+    second_signal: Option<u8>,
+    exit_zero: bool,
+) -> u8 {
     if let Some(signal) = second_signal {
         return signal.saturating_add(128);
     }
-    let code = if plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
+    let work_is_left = deferred.iter().any(|deferred| deferred.left > 0);
+    let code = if work_is_left || plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
         PLUGIN_FAILED
     } else if requests.cut > 0 {
         REQUESTS_CUT
@@ -182,6 +223,28 @@ pub fn exit_code(requests: &Requests, plugins: &[PluginReport], second_signal: O
         0
     };
     if exit_zero && UNCLEAN.contains(&code) { 0 } else { code }
+}
+
+impl DeferredReport {
+    /// What was heard of one plugin.
+    #[must_use]
+    pub fn new(drained: &Drained) -> Self {
+        let Drained { record, generation } = drained;
+        Self {
+            name: record.plugin.to_string(),
+            digest: record.digest.to_string(),
+            generation: *generation,
+            reason: record.reason,
+            accepted: record.accepted,
+            completed: record.completed,
+            failed: record.failed,
+            handed_over: record.handed_over,
+            left: record.left,
+            at_stop: record.at_stop,
+            budget_ms: millis(record.budget),
+            took_ms: millis(record.took),
+        }
+    }
 }
 
 impl Report {
@@ -197,6 +260,7 @@ impl Report {
             phases: Vec::new(),
             requests: Requests::default(),
             plugins: Vec::new(),
+            deferred: Vec::new(),
             exit_code: 0,
             complete: true,
         }
@@ -213,7 +277,11 @@ impl Report {
     /// The code this report would have without `exit_zero`, as far as the report itself tells.
     #[must_use]
     pub fn unmapped_exit_code(&self) -> u8 {
-        if self.exit_code > 128 { self.exit_code } else { exit_code(&self.requests, &self.plugins, None, false) }
+        if self.exit_code > 128 {
+            self.exit_code
+        } else {
+            exit_code(&self.requests, &self.plugins, &self.deferred, None, false)
+        }
     }
 }
 
@@ -242,6 +310,24 @@ pub(crate) mod tests {
         }
     }
 
+    /// Ten payloads, of which so many are left.
+    pub(crate) fn deferred(name: &str, left: u64) -> DeferredReport {
+        DeferredReport {
+            name: name.to_owned(),
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            generation: 1,
+            reason: StopReason::Terminate,
+            accepted: 10,
+            completed: 10 - left,
+            failed: 0,
+            handed_over: 0,
+            left,
+            at_stop: left,
+            budget_ms: 2_000,
+            took_ms: 2_000,
+        }
+    }
+
     /// A report of a clean stop.
     pub(crate) fn report() -> Report {
         let (requests, plugins) =
@@ -258,9 +344,10 @@ pub(crate) mod tests {
                 Duration::from_micros(1_790_500),
                 Duration::from_secs(15),
             )],
-            exit_code: exit_code(&requests, &plugins, None, false),
+            exit_code: exit_code(&requests, &plugins, &[], None, false),
             requests,
             plugins,
+            deferred: Vec::new(),
             complete: true,
         }
     }
@@ -303,6 +390,7 @@ pub(crate) mod tests {
       "error": null
     }
   ],
+  "deferred": [],
   "exit_code": 0,
   "complete": true
 }
@@ -314,6 +402,7 @@ pub(crate) mod tests {
     fn a_report_from_before_there_were_reloads_reads_as_what_it_was() {
         let mut json = serde_json::to_value(report()).expect("JSON");
         json.as_object_mut().and_then(|report| report.remove("complete")).expect("it was there");
+        json.as_object_mut().and_then(|report| report.remove("deferred")).expect("it was there");
         let plugin = json.pointer_mut("/plugins/0").and_then(|plugin| plugin.as_object_mut());
         plugin.and_then(|plugin| plugin.remove("generation")).expect("it was there");
         assert_eq!(serde_json::from_value::<Report>(json).expect("a report"), report());
@@ -340,14 +429,17 @@ pub(crate) mod tests {
     fn the_highest_exit_code_applies() {
         let requests = |cut| Requests { cut, ..Requests::default() };
         let ended = |outcome| [plugin("a", 0, StopOutcome::Completed, 1), plugin("b", 0, outcome, 1)];
-        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), None, false), 0);
-        assert_eq!(exit_code(&requests(1), &[], None, false), 10);
+        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), &[], None, false), 0);
+        assert_eq!(exit_code(&requests(1), &[], &[], None, false), 10);
         for outcome in [StopOutcome::Failed, StopOutcome::Trapped, StopOutcome::Overran, StopOutcome::Abandoned] {
-            assert_eq!(exit_code(&requests(1), &ended(outcome), None, false), 11);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), None, true), 0);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(15), true), 143);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, false), 11);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], Some(15), true), 143);
         }
-        assert_eq!(exit_code(&requests(0), &[], Some(2), false), 130);
+        assert_eq!(exit_code(&requests(0), &[], &[], Some(2), false), 130);
+        let work = |left| [deferred("a", left)];
+        assert_eq!(exit_code(&requests(1), &[], &work(0), None, false), 10);
+        assert_eq!(exit_code(&requests(1), &[], &work(1), None, false), 11);
     }
 
     #[test]
@@ -363,6 +455,7 @@ pub(crate) mod tests {
             cpu: Duration::from_micros(499_600),
             overshoot: Duration::from_micros(1_234),
             snapshot: tidegate_runtime::Snapshot::None,
+            deferred_left: 3,
             error: Some("stopped".to_owned()),
         };
         let began = Instant::now();
@@ -372,6 +465,6 @@ pub(crate) mod tests {
         assert_eq!((line.generation, line.started_ms), (3, Some(199)));
         assert_eq!(PluginReport::new(&stopped(100), began).started_ms, Some(-401), "its stop began first");
         assert_eq!((line.took_ms, line.cpu_ms, line.overshoot_ms), (501, 500, 1.234));
-        assert_eq!((line.outcome, line.instance), (StopOutcome::Overran, 7));
+        assert_eq!((line.outcome, line.instance, line.deferred_left), (StopOutcome::Overran, 7, 3));
     }
 }

@@ -72,6 +72,7 @@ async fn stops_of_plugins_are_counted() {
         cpu: std::time::Duration::ZERO,
         overshoot: std::time::Duration::from_millis(1),
         snapshot: Snapshot::None,
+        deferred_left: 0,
         error: None,
     };
     gateway.stops.observer(1)(&record);

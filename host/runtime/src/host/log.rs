@@ -61,6 +61,11 @@ impl GuestLog {
         Arc::new(Self { plugin, instance, state: Mutex::default() })
     }
 
+    #[cfg(test)]
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
     pub(crate) fn plugin(&self) -> &Arc<str> {
         &self.plugin
     }
@@ -77,6 +82,11 @@ impl GuestLog {
         state.hook = Some(hook);
         state.request = request.cloned();
         state.tail.clear();
+    }
+
+    /// The request that this call is about, if it is about one.
+    pub(crate) fn request(&self) -> Option<Arc<str>> {
+        self.state().request.clone()
     }
 
     /// A call has ended, and another begins or the instance is gone.

@@ -1,8 +1,8 @@
-//! Calls, stops, a second signal and the passing of time, in many of the orders they could happen in: nobody hangs, and
-//! each instance is heard of once.
+//! Calls, work that is put off, ticks, stops, a second signal and the passing of time, in many of the orders they could
+//! happen in: nobody hangs, each instance is heard of once, and so is each payload.
 //!
-//! What is explored is the plugin itself, its pool, its stop, and the way from one version to the next, with instances of a
-//! component that has a `configure` and a `shutdown`. What stands in for something else: the calls (which do nothing in the
+//! What is explored is the plugin itself, its pool, its backlog, its ticks, its stop, and the way from one version to the
+//! next, with instances of a component that has the hooks without an exchange. What stands in for something else: the calls (which do nothing in the
 //! guest but take time, fail, or trap), the clock, and the executor, which is shuttle's.
 
 use std::collections::BTreeSet;
@@ -23,28 +23,45 @@ use crate::exchange::BadReply;
 use crate::explore::explore;
 use crate::hooks::Functions;
 use crate::host::{Guest, LifecycleView};
-use crate::stop::{StopOutcome, StopRecord};
+use crate::stop::{DrainRecord, StopOutcome, StopRecord};
 use crate::sync;
 
-/// A component that asks the host how long to take for its `configure` and its `shutdown`, and what to do with snapshots.
+/// A component that asks the host how long to take for its hooks, and what to do with snapshots.
 const COMPONENT: &str = r#"(component
     (import "inherit" (func $inherit))
     (import "leave" (func $leave))
+    (import "work" (func $work))
+    (core func $work-lowered (canon lower (func $work)))
     (core func $inherit-lowered (canon lower (func $inherit)))
     (core func $leave-lowered (canon lower (func $leave)))
     (core module $module
         (import "host" "inherit" (func $inherit))
         (import "host" "leave" (func $leave))
+        (import "host" "work" (func $work))
         (memory (export "memory") 1)
         (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 64)
         (func (export "configure") (param i32 i32) (result i32) call $inherit i32.const 0)
+        (func (export "on-deferred") (param i32 i32) (result i32) call $work i32.const 0)
+        (func (export "on-tick") (result i32) call $work i32.const 0)
         (func (export "shutdown") (param i64) (result i32) call $leave i32.const 0))
-    (core instance $host (export "inherit" (func $inherit-lowered)) (export "leave" (func $leave-lowered)))
+    (core instance $host
+        (export "inherit" (func $inherit-lowered))
+        (export "leave" (func $leave-lowered))
+        (export "work" (func $work-lowered)))
     (core instance $core (instantiate $module (with "host" (instance $host))))
     (func $configure (param "config" string) (result (result (error string)))
         (canon lift (core func $core "configure") (memory (core memory $core "memory")) (realloc (func $core "realloc"))))
     (instance $configure-hook (export "configure" (func $configure)))
     (export "tidegate:plugin/configure-hook@0.1.0" (instance $configure-hook))
+    (func $on-deferred (param "payload" (list u8)) (result (result (error string)))
+        (canon lift (core func $core "on-deferred")
+            (memory (core memory $core "memory")) (realloc (func $core "realloc"))))
+    (instance $deferred-hook (export "on-deferred" (func $on-deferred)))
+    (export "tidegate:plugin/deferred-hook@0.1.0" (instance $deferred-hook))
+    (func $on-tick (result (result (error string)))
+        (canon lift (core func $core "on-tick") (memory (core memory $core "memory"))))
+    (instance $tick-hook (export "on-tick" (func $on-tick)))
+    (export "tidegate:plugin/tick-hook@0.1.0" (instance $tick-hook))
     (func $shutdown (param "deadline-ms" u64) (result (result (error string)))
         (canon lift (core func $core "shutdown") (memory (core memory $core "memory"))))
     (instance $hook (export "shutdown" (func $shutdown)))
@@ -126,6 +143,16 @@ fn inherit(mut store: StoreContextMut<'_, Guest>) -> Work {
     if has_inherited { Work::any() } else { Work { waits: 0, end: End::Well } }
 }
 
+/// What `on-deferred` and `on-tick` do. Some do not survive. (What puts work off are tasks of the model: no other task may run
+/// in the middle of a guest, which takes locks there.)
+fn work(store: &StoreContextMut<'_, Guest>, doomed: &Mutex<BTreeSet<u64>>) -> Work {
+    let work = Work::any();
+    if work.end == End::Dead {
+        doomed.lock().expect("sound").insert(store.data().log.instance());
+    }
+    work
+}
+
 /// What `shutdown` does.
 fn leave(mut store: StoreContextMut<'_, Guest>) -> Work {
     let _unless_nobody_follows = store.data_mut().snapshots.leave(vec![7]);
@@ -154,10 +181,11 @@ struct World {
     clock: Arc<ToyClock>,
     abandon: CancellationToken,
     heard: Arc<Mutex<Vec<StopRecord>>>,
+    drained: Arc<Mutex<Vec<DrainRecord>>>,
     /// Instances that there were when a stop was asked for.
     expected: Mutex<BTreeSet<u64>>,
     /// Instances that may have died in a call, of which nobody tells before the stop.
-    doomed: Mutex<BTreeSet<u64>>,
+    doomed: Arc<Mutex<BTreeSet<u64>>>,
     /// A stop is about to begin.
     begun: Notify,
     /// Time runs on so fast that the stop is over before everything has come to its end.
@@ -191,9 +219,16 @@ impl World {
     async fn of(Surroundings { clock, abandon }: Surroundings, wall: Duration, hand_over: bool) -> Arc<Self> {
         let (space, component) = &*ENGINE;
         let heard = Arc::<Mutex<Vec<StopRecord>>>::default();
+        let drained = Arc::<Mutex<Vec<DrainRecord>>>::default();
         let mut linker = Linker::new(space.engine());
         linker.root().func_wrap_async("inherit", |store, ()| Box::new(inherit(store).run())).expect("a new name");
         linker.root().func_wrap_async("leave", |store, ()| Box::new(leave(store).run())).expect("a new name");
+        let doomed = Arc::<Mutex<BTreeSet<u64>>>::default();
+        let dying = Arc::clone(&doomed);
+        linker
+            .root()
+            .func_wrap_async("work", move |store, ()| Box::new(work(&store, &dying).run()))
+            .expect("a new name");
         let mut exports = crate::check::exports(component).expect("it has hooks");
         // Something has to stand for the hook that is called; it is never looked into.
         exports.insert(
@@ -203,27 +238,39 @@ impl World {
         let name: Arc<str> = "toy".into();
         let min = thread_rng().gen_range(1..=2);
         let instances = Instances { min, max: 2, idle: IDLE };
-        let limits = Limits { configure: Duration::from_millis(15), wall, queue: 2, ..Limits::default() };
+        let (configure, shutdown) = (Duration::from_millis(15), Duration::from_millis(10));
+        let limits = Limits { configure, wall, deferred: wall, shutdown, queue: 2, ..Limits::default() };
+        let concurrency = thread_rng().gen_range(1..=2);
+        let deferred = Deferred { queue: 2, concurrency, drain: Duration::from_millis(10), ..Deferred::default() };
+        let tally = Tally::default();
         let template = Template {
             name: name.clone(),
             pre: linker.instantiate_pre(component).expect("all is linked"),
-            exports,
+            exports: exports.clone(),
             config: "{}".into(),
-            grants: Grants::default(),
+            grants: Grants { background: true, ..Grants::default() },
+            backlog: Backlog::new(deferred, exports.hooks(), tally.clone()),
             limits,
             environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
             tick: Duration::from_millis(1),
             _slots: Arc::new(reservation(space)),
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
             halt: Arc::new(Halt::new(abandon.clone())),
-            tally: Tally::default(),
+            tally: tally.clone(),
             stores: Arc::new(()),
         };
         let spec = PluginSpec {
             instances,
             recycle: Recycle { calls: thread_rng().gen_bool(0.3).then_some(1), memory: None },
             limits,
+            deferred,
+            tick: thread_rng().gen_bool(0.5).then_some(Duration::from_millis(4)),
+            tally,
             hand_over,
+            on_drained: {
+                let drained = Arc::clone(&drained);
+                Arc::new(move |record| drained.lock().expect("sound").push(record.clone()))
+            },
             on_stopped: {
                 let heard = Arc::clone(&heard);
                 Arc::new(move |record| {
@@ -235,9 +282,9 @@ impl World {
         };
         let plugin =
             Plugin::start(template, "sha256:00".into(), spec, Tasks::new()).await.expect("it inherits nothing yet");
-        let (expected, doomed) = (Mutex::default(), Mutex::default());
+        let expected = Mutex::default();
         let (begun, hasty) = (Notify::new(), AtomicBool::new(false));
-        Arc::new(Self { plugin, clock, abandon, heard, expected, doomed, begun, hasty })
+        Arc::new(Self { plugin, clock, abandon, heard, drained, expected, doomed, begun, hasty })
     }
 
     /// A call, as [`Plugin::call`] makes it, by somebody who may not wait for its end.
@@ -261,6 +308,29 @@ impl World {
             () = call => {}
             () = waits(patience) => {}
         }
+    }
+
+    /// Put some work off, if there is room for it.
+    fn put_off(&self) {
+        for _ in 0..thread_rng().gen_range(0..=2) {
+            let _unless_it_is_full = self.plugin.inner.template.backlog.defer(vec![7], None);
+        }
+    }
+
+    /// Each payload that was taken has come to one end.
+    fn check_work(&self, is_final: bool) {
+        let counts = self.plugin.inner.template.backlog.counts();
+        let ended = counts.completed + counts.failed + counts.handed_over + counts.left;
+        assert_eq!(counts.accepted, ended, "{counts:?}");
+        assert_eq!(self.plugin.stats().deferred, crate::stats::DeferredCounts::default());
+        let drained = self.drained.lock().expect("sound");
+        assert_eq!(drained.len(), usize::from(counts.accepted > 0), "it is told of once: {drained:?}");
+        for record in drained.iter().filter(|_| is_final) {
+            let told = record.completed + record.failed + record.handed_over + record.left;
+            assert_eq!((record.accepted, told), (counts.accepted, counts.accepted), "{record:?}");
+        }
+        let rows: u64 = self.heard.lock().expect("sound").iter().map(|record| record.deferred_left).sum();
+        assert!(rows <= counts.left, "{rows} of {counts:?}");
     }
 
     /// Stop the plugin, and see that the stop is over when it says so.
@@ -306,6 +376,11 @@ impl World {
         while halt.at() == Moment::NEVER {
             yield_now().await;
         }
+        if thread_rng().gen_bool(0.5) {
+            // The share of what was put off is over before the stop is.
+            self.clock.0.send_replace(self.clock.now() + Duration::from_millis(10));
+            yield_now().await;
+        }
         self.clock.0.send_replace(halt.at() + then);
     }
 }
@@ -338,6 +413,7 @@ fn everything_at_once(then: Duration) {
             let world = Arc::clone(&world);
             tasks.push(spawn(async move {
                 world.call().await;
+                world.put_off();
                 world.call().await;
             }));
         }
@@ -361,6 +437,7 @@ fn everything_at_once(then: Duration) {
         world.plugin.inner.tasks.all_done().await;
         assert_eq!(world.plugin.stats().stores_live, 0);
         world.check();
+        world.check_work(then.is_zero());
     });
 }
 
@@ -384,8 +461,9 @@ fn one_takes_over_from_the_other() {
         let new = World::of(surroundings, wall, true).await;
         let mut tasks = Vec::new();
         for world in [&old, &old, &new] {
-            let plugin = world.plugin.clone();
+            let (plugin, world) = (world.plugin.clone(), Arc::clone(world));
             tasks.push(spawn(async move {
+                world.put_off();
                 tokio::select! {
                     biased;
                     _ = plugin.call(Exchange::none(), Work::any()) => {}
@@ -435,6 +513,8 @@ fn one_takes_over_from_the_other() {
             let heard = world.heard.lock().expect("sound");
             let numbers: BTreeSet<u64> = heard.iter().map(|record| record.instance).collect();
             assert_eq!(numbers.len(), heard.len(), "one is heard of twice: {heard:?}");
+            drop(heard);
+            world.check_work(true);
         }
         over.store(true, Ordering::SeqCst);
         time.await.expect("nobody cancels it");

@@ -229,6 +229,8 @@ impl Inner {
     fn let_in(self: &Arc<Self>) {
         self.pool.open();
         self.start_wanted();
+        self.work_off();
+        self.start_ticks();
     }
 
     /// Bring up instances with these snapshots, as many as there are to be at first and no more.

@@ -2,12 +2,16 @@
 //!
 //! Each instance is stopped by a task of its own, which also tells of its end; the stop of a whole plugin waits for all
 //! of them, those that were under way when it began included.
+//!
+//! Before that, a plugin that has put work off works it off: calls are refused, ticks have ended, `defer` says `stopping`,
+//! and the queue runs dry or its share of the time is up. The time that `shutdown` may take is not touched by it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument;
 
+use super::deferred::Counts;
 use super::{Inner, Plugin, Slot};
 use crate::contract::Hook;
 use crate::environment::Moment;
@@ -17,11 +21,21 @@ use crate::instance::Instance;
 use crate::limits::Isolation;
 use crate::pool::{Back, Closed};
 use crate::stats::CallOutcome;
-use crate::stop::{Snapshot, StopOutcome, StopReason, StopRecord};
+use crate::stop::{DrainRecord, Snapshot, StopOutcome, StopReason, StopRecord};
 
 /// How long after the deadline to wait for an instance whose last call should have been cut by then. It always comes
 /// back; this only keeps a stop from hanging should that ever be wrong.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How the work that had been put off was worked off.
+#[derive(Clone, Copy)]
+struct Drain {
+    /// What there was of it.
+    at_stop: u64,
+    budget: Duration,
+    took: Duration,
+    ended: Moment,
+}
 
 /// One stop, of a plugin or of an instance.
 #[derive(Clone, Copy)]
@@ -35,25 +49,39 @@ struct Stop {
 impl Plugin {
     /// Stop every instance within `budget`, counted from now; the plugin's observer hears of each one as it ends.
     ///
-    /// A budget longer than the plugin's `shutdown` limit is cut to it. Instances that wait for work are told at once,
-    /// side by side; one that is in a call is told when the call is over, with the time that is left then. One that is
-    /// being stopped already goes on with that, for its own reason. At the deadline everything that still runs is
-    /// stopped.
+    /// A budget longer than [`Plugin::longest_stop`] is cut to it. If work has been put off, it is worked off first: for its
+    /// share, and no longer than the budget leaves the `shutdown` limit untouched. What waits then is dropped and counted;
+    /// what is in a call goes on like every other call. An heir that has `on-deferred` takes over what waits instead.
+    ///
+    /// Then instances that wait for work are told at once, side by side; one that is in a call is told when the call is over,
+    /// with the time that is left then. One that is being stopped already goes on with that, for its own reason. At
+    /// the deadline everything that still runs is stopped.
     ///
     /// The stop goes on if this future is dropped. A second call joins the first: it may bring the deadline forward, never
     /// put it off, and returns when the stop is over. The reason is the first one's.
     pub async fn stop(&self, reason: StopReason, budget: Duration) {
         let inner = &self.inner;
-        let stop = Stop::now(inner, reason, budget);
-        if let Some(closed) = inner.pool.close() {
+        let began = inner.clock().now();
+        let stop = Stop { began, reason, deadline: began + budget.min(self.longest_stop()) };
+        if inner.pool.drain() {
             inner.template.lifecycle.stopping(reason);
             inner.template.halt.no_later_than(stop.deadline);
             inner.closing.cancel();
-            inner.tasks.spawn(stop.all(Arc::clone(inner), closed).in_current_span());
+            inner.tasks.spawn(stop.all(Arc::clone(inner)).in_current_span());
         } else {
             inner.template.halt.no_later_than(stop.deadline);
         }
         inner.stopped.cancelled().await;
+    }
+
+    /// The longest that a stop of it can take: the share of the work that it has put off, if it can have any, and its
+    /// `shutdown` limit.
+    #[must_use]
+    pub fn longest_stop(&self) -> Duration {
+        let Inner { template, spec, .. } = &*self.inner;
+        let defers = template.grants.background && template.backlog.has_hook();
+        let drain = if defers { spec.deferred.drain } else { Duration::ZERO };
+        drain.saturating_add(template.limits.shutdown)
     }
 }
 
@@ -75,33 +103,115 @@ impl Stop {
         self.deadline.min(inner.template.halt.at())
     }
 
-    /// Stop everything there is in a pool that has been closed.
-    async fn all(self, inner: Arc<Inner>, closed: Closed<Slot>) {
+    /// Work off what has been put off, then stop everything there is in the pool.
+    async fn all(self, inner: Arc<Inner>) {
         // However this ends: nobody must wait for a stop that nobody runs.
         let _stopped = inner.stopped.clone().drop_guard();
-        let Closed { idle, mut left, mut starting, mut back } = closed;
+        let drain = self.drain(&inner).await;
+        inner.drained.cancel();
+        if let Some(closed) = inner.pool.close() {
+            self.after(drain, &inner).instances(&inner, closed).await;
+        }
+        self.tell_of_deferred(drain, &inner);
+    }
+
+    /// Let the queue run dry, as long as its share lasts.
+    async fn drain(self, inner: &Arc<Inner>) -> Option<Drain> {
+        let (backlog, halt) = (&inner.template.backlog, &inner.template.halt);
+        let at_stop = backlog.stop();
+        if at_stop == 0 {
+            return None;
+        }
+        let heir = inner.last_heir();
+        if !Arc::ptr_eq(heir, inner) && heir.template.grants.background {
+            backlog.hand_over_to(&heir.template.backlog);
+        }
+        inner.work_off();
+        // The plugin's stop may have to be over earlier than was thought; its `shutdown` has the time that it had.
+        let share = || {
+            let whole = self.deadline(inner).since(self.began);
+            self.began + inner.spec.deferred.drain.min(whole.saturating_sub(inner.template.limits.shutdown))
+        };
+        let mut until = share();
+        let mut over = inner.clock().sleep_until(until);
+        // In a pool that is held nothing is worked on.
+        while !backlog.is_dry() && !inner.pool.is_held() {
+            tokio::select! {
+                biased;
+                () = halt.over.cancelled() => break,
+                () = &mut over => break,
+                () = halt.moved() => {
+                    until = share();
+                    over = inner.clock().sleep_until(until);
+                }
+                () = backlog.changed() => {}
+            }
+        }
+        let left = backlog.give_up();
+        let ended = inner.clock().now();
+        if left > 0 {
+            let plugin = &*inner.template.name;
+            tracing::warn!(plugin, left, reason = %self.reason, "work that was put off is dropped: there is no time for it");
+        }
+        Some(Drain { at_stop, budget: until.since(self.began), took: ended.since(self.began), ended })
+    }
+
+    /// The stop of the instances, once the queue is dry or given up.
+    fn after(self, drain: Option<Drain>, inner: &Inner) -> Self {
+        let began = drain.map_or(self.began, |drain| drain.ended);
+        let deadline = self.deadline.min(began + inner.template.limits.shutdown);
+        inner.template.halt.no_later_than(deadline);
+        Self { began, deadline, ..self }
+    }
+
+    fn tell_of_deferred(self, drain: Option<Drain>, inner: &Inner) {
+        let Counts { accepted, completed, failed, handed_over, left } = inner.template.backlog.counts();
+        if accepted == 0 {
+            return;
+        }
+        (inner.spec.on_drained)(&DrainRecord {
+            plugin: inner.template.name.clone(),
+            digest: inner.digest.clone(),
+            reason: self.reason,
+            accepted,
+            completed,
+            failed,
+            handed_over,
+            left,
+            at_stop: drain.map_or(0, |drain| drain.at_stop),
+            budget: drain.map_or(Duration::ZERO, |drain| drain.budget),
+            took: drain.map_or(Duration::ZERO, |drain| drain.took),
+        });
+    }
+
+    /// Stop everything there is in a pool that has been closed.
+    async fn instances(self, inner: &Arc<Inner>, closed: Closed<Slot>) {
+        let Closed { idle, mut left, mut starting, gone, mut back } = closed;
+        for (number, cause) in gone {
+            self.tell_of_dead(inner, number, &cause);
+        }
         for slot in idle {
-            self.spawn(&inner, slot);
+            self.spawn(inner, slot);
         }
         let halt = &inner.template.halt;
-        let deadline = self.deadline(&inner);
+        let deadline = self.deadline(inner);
         let mut at_deadline = inner.clock().sleep_until(deadline);
         let mut given_up = inner.clock().sleep_until(deadline + PATIENCE);
         while !left.is_empty() || starting > 0 {
             tokio::select! {
                 biased;
                 Some(back) = back.recv() => match back {
-                    Back::Instance(slot) => self.spawn(&inner, slot),
+                    Back::Instance(slot) => self.spawn(inner, slot),
                     Back::Stopped(number) => drop(left.remove(&number)),
                     Back::NotStarted => starting = starting.saturating_sub(1),
                     Back::Gone { number, cause } => {
                         left.remove(&number);
-                        self.tell_of_dead(&inner, number, &cause);
+                        self.tell_of_dead(inner, number, &cause);
                     }
                 },
                 () = &mut at_deadline, if !halt.over.is_cancelled() => halt.over.cancel(),
                 () = halt.moved() => {
-                    let deadline = self.deadline(&inner);
+                    let deadline = self.deadline(inner);
                     at_deadline = inner.clock().sleep_until(deadline);
                     given_up = inner.clock().sleep_until(deadline + PATIENCE);
                 }
@@ -116,12 +226,12 @@ impl Stop {
             if let Back::Gone { number, cause } = back
                 && !given_up.contains(&number)
             {
-                self.tell_of_dead(&inner, number, &cause);
+                self.tell_of_dead(inner, number, &cause);
             }
         }
         for number in given_up {
             let error = Some("it did not come to an end".to_owned());
-            inner.tell(&self.record(&inner, number, StopOutcome::Overran, error));
+            inner.tell(&self.record(inner, number, StopOutcome::Overran, error));
         }
     }
 
@@ -177,7 +287,7 @@ impl Stop {
     /// An instance that did not survive its last call. Work it held is lost: that is never a clean end.
     fn tell_of_dead(self, inner: &Inner, number: u64, cause: &EndCause) {
         if inner.spec.isolation == Isolation::Warm {
-            let error = format!("in its last request: {cause}");
+            let error = format!("in its last call: {cause}");
             inner.tell(&self.record(inner, number, outcome(cause), Some(error)));
         }
     }
@@ -195,6 +305,7 @@ impl Stop {
             cpu: Duration::ZERO,
             overshoot: now.since(deadline),
             snapshot: Snapshot::None,
+            deferred_left: inner.template.backlog.claim_left(),
             error,
         }
     }

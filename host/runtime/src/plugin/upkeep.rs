@@ -25,7 +25,7 @@ impl Inner {
         }
     }
 
-    /// Start one instance, again and again with the pool's delays until it works or the plugin is stopped.
+    /// Start one instance, again and again with the pool's delays until it works or nothing is started any more.
     async fn start_one(self: Arc<Self>, mut start: Start) {
         loop {
             let work = async {
@@ -36,7 +36,7 @@ impl Inner {
             };
             let made = tokio::select! {
                 biased;
-                () = self.closing.cancelled() => None,
+                () = self.drained.cancelled() => None,
                 () = self.template.halt.over.cancelled() => None,
                 made = work => Some(made),
             };

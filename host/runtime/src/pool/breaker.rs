@@ -54,6 +54,11 @@ impl Breaker {
         self.open_until.is_some_and(|until| now < until)
     }
 
+    /// Until when calls are refused, if it has tripped and no call has ended well since.
+    pub(super) fn open_until(&self) -> Option<Moment> {
+        self.open_until
+    }
+
     /// Whether it has tripped and no call has ended well since.
     pub(super) fn has_tripped(&self) -> bool {
         self.open_until.is_some()

@@ -57,7 +57,7 @@ fn in_every_order_nobody_waits_for_ever_and_the_instance_is_somewhere_once() {
             let pool = Arc::clone(&pool);
             thread::spawn(move || caller(&pool))
         });
-        let Closed { idle, mut left, mut starting, mut back } = pool.close().expect("nobody else closes it");
+        let Closed { idle, mut left, mut starting, mut back, .. } = pool.close().expect("nobody else closes it");
         for caller in callers {
             caller.join().expect("it does not panic");
         }

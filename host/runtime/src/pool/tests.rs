@@ -272,10 +272,97 @@ fn a_pool_that_is_closed_while_it_is_held_refuses_those_who_wait_and_stays_close
     assert!(matches!(closed.back.try_recv(), Ok(Back::NotStarted)));
 }
 
+fn queued(acquired: Acquired<u64>) -> Ticket<u64> {
+    match acquired {
+        Acquired::Queued(ticket) => ticket,
+        Acquired::Ready(_) | Acquired::Refused(_) => panic!("not queued"),
+    }
+}
+
+#[tokio::test]
+async fn calls_and_work_in_the_background_wait_in_one_line_and_work_takes_no_calls_place() {
+    let pool = pool(1, 1, 2);
+    let instance = ready(pool.acquire(now()));
+    let mut first = queued(pool.acquire(now()));
+    let mut work = queued(pool.acquire_in_background(now(), Urgency::Whenever));
+    let mut last = queued(pool.acquire(now()));
+    assert_eq!(pool.counts().waiting, 2);
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Overloaded { waiting: 2, .. })));
+    pool.release(instance, Hook::OnRequest, now());
+    for ticket in [&mut first, &mut work, &mut last] {
+        let instance = ticket.wait().await.expect("its turn");
+        pool.release(instance, Hook::OnRequest, now());
+    }
+}
+
+#[test]
+fn faults_in_the_background_let_it_rest_and_refuse_no_call() {
+    let pool = pool(1, 1, 2);
+    for number in 0..10 {
+        assert_eq!(ready(pool.acquire_in_background(at(0), Urgency::Whenever)), number);
+        pool.retire(number, EndCause::Stack, Some(Hook::OnDeferred), at(0));
+        let start = pool.wants_start().expect("a replacement");
+        assert_eq!(start.delay, Duration::ZERO);
+        assert!(pool.started(start.number, at(0)).is_none());
+    }
+    let rested = pool.acquire_in_background(at(0), Urgency::Whenever);
+    assert!(matches!(rested, Acquired::Refused(EndCause::Unavailable(Unavailable::BreakerOpen))));
+    assert!(pool.background_rests_until(at(0)).is_some() && pool.background_rests_until(at(1)).is_none());
+    assert_eq!(*pool.health().borrow(), Health::Good);
+    let instance = ready(pool.acquire(at(0)));
+    pool.release(instance, Hook::OnRequest, at(0));
+    assert_eq!(ready(pool.acquire_in_background(at(0), Urgency::Last)), instance, "there is no other time");
+}
+
+#[test]
+fn a_pool_that_drains_refuses_calls_and_replaces_what_dies_only_while_there_is_work() {
+    let pool = pool(2, 2, 2);
+    assert!(pool.drain() && !pool.drain());
+    assert!(matches!(pool.acquire(now()), Acquired::Refused(EndCause::Unavailable(Unavailable::Stopping))));
+    for _ in 0..2 {
+        let instance = ready(pool.acquire_in_background(now(), Urgency::Last));
+        pool.retire(instance, EndCause::Stack, Some(Hook::OnDeferred), now());
+    }
+    assert_eq!(pool.wants_start(), None, "nothing waits for one");
+    let _work = queued(pool.acquire_in_background(now(), Urgency::Last));
+    assert!(pool.wants_start().is_some() && pool.wants_start().is_none(), "one is enough");
+    let closed = pool.close().expect("the first");
+    let mut gone: Vec<u64> = closed.gone.iter().map(|(number, _)| *number).collect();
+    gone.sort_unstable();
+    assert_eq!((gone, closed.starting), (vec![0, 1], 1));
+}
+
+#[test]
+fn an_instance_owes_one_tick_and_comes_back_to_its_place() {
+    let pool = pool(2, 2, 2);
+    for _ in 0..3 {
+        pool.owe_ticks();
+    }
+    let mut ticked = Vec::new();
+    while let Some(Owing::Idle { instance, since }) = pool.take_owing() {
+        pool.release(instance, Hook::OnTick, since);
+        ticked.push(instance);
+    }
+    assert_eq!(ticked.len(), 2, "each once: {ticked:?}");
+    // One that is out has its tick before a call that waits.
+    let (busy, other) = (ready(pool.acquire(at(1))), ready(pool.acquire(at(1))));
+    let _call = queued(pool.acquire(at(1)));
+    pool.owe_ticks();
+    let Some(Owing::Busy(mut ticket)) = pool.take_owing() else { panic!("both are out") };
+    pool.release(busy, Hook::OnRequest, at(1));
+    assert!(matches!(ticket.try_wait(), Ok(Grant::Instance(Idle { instance, .. })) if instance == busy));
+    pool.release(other, Hook::OnRequest, at(1));
+    assert_eq!(pool.counts().idle, 0, "the call has the other one, which owes its tick still");
+}
+
 /// What can happen to a pool.
 #[derive(Debug, Clone)]
 enum Event {
     Acquire,
+    Background,
+    Period,
+    Tick,
+    Drain,
     Release(usize),
     Retire(usize, bool),
     Recycle(usize),
@@ -300,6 +387,10 @@ enum Started {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Acquire),
+        2 => Just(Event::Background),
+        1 => Just(Event::Period),
+        2 => Just(Event::Tick),
+        1 => Just(Event::Drain),
         3 => (0..8usize).prop_map(Event::Release),
         1 => (0..8usize, any::<bool>()).prop_map(|(which, fault)| Event::Retire(which, fault)),
         2 => (0..8usize).prop_map(Event::Recycle),
@@ -328,6 +419,10 @@ struct Model {
     next_ticket: u64,
     watched: bool,
     held: bool,
+    draining: bool,
+    /// Not having survived the drain.
+    died: Vec<u64>,
+    ticker: Option<Ticket<u64>>,
 }
 
 /// One of them; the property test picks any.
@@ -350,6 +445,34 @@ impl Model {
                 }
                 Acquired::Refused(_) => {}
             },
+            Event::Background => match pool.acquire_in_background(self.now(), Urgency::Whenever) {
+                Acquired::Ready(instance) => self.out.push(instance),
+                Acquired::Queued(ticket) => {
+                    self.tickets.insert(self.next_ticket, ticket);
+                    self.next_ticket += 1;
+                }
+                Acquired::Refused(_) => prop_assert!(false, "nothing has failed in the background"),
+            },
+            Event::Period => pool.owe_ticks(),
+            Event::Tick => match pool.take_owing() {
+                Some(Owing::Idle { instance, since }) => {
+                    prop_assert!(!self.held && !self.draining && since <= self.now());
+                    self.out.push(instance);
+                }
+                Some(Owing::Busy(ticket)) => {
+                    prop_assert!(!self.out.is_empty(), "somebody waits for an instance that is not out");
+                    // There is one ticker: it waits for one instance at a time.
+                    self.ticker = Some(ticket);
+                }
+                None => {}
+            },
+            Event::Drain => {
+                // Held pools are closed at once.
+                if !self.held {
+                    prop_assert_eq!(pool.drain(), !self.draining);
+                    self.draining = true;
+                }
+            }
             Event::Release(which) => {
                 if let Some(instance) = pick(&mut self.out, which) {
                     pool.release(instance, Hook::OnRequest, self.now());
@@ -357,6 +480,7 @@ impl Model {
             }
             Event::Retire(which, fault) => {
                 if let Some(instance) = pick(&mut self.out, which) {
+                    self.died.extend(self.draining.then_some(instance));
                     pool.retire(instance, EndCause::Stack, fault.then_some(Hook::OnRequest), self.now());
                 }
             }
@@ -407,6 +531,16 @@ impl Model {
             Event::Open => {
                 pool.open();
                 self.held = false;
+            }
+        }
+        if let Some(ticket) = &mut self.ticker {
+            match ticket.try_wait() {
+                Ok(Grant::Instance(granted)) => {
+                    self.out.push(granted.instance);
+                    self.ticker = None;
+                }
+                Ok(Grant::Refused(_)) | Err(oneshot::error::TryRecvError::Closed) => self.ticker = None,
+                Err(oneshot::error::TryRecvError::Empty) => {}
             }
         }
         // Collect what was handed to waiters, and forget those that were refused.
@@ -470,7 +604,8 @@ proptest! {
         all.extend(&model.ended);
         let mut closed = pool.close().expect("first close");
         prop_assert!(matches!(pool.surplus(model.now(), Duration::ZERO), Surplus::None));
-        let Model { out, stopping, ended, .. } = model;
+        let Model { out, stopping, ended, died, .. } = model;
+        prop_assert_eq!(closed.gone.iter().map(|(number, _)| *number).collect::<Vec<_>>(), died);
         for instance in out {
             prop_assert!(!pool.recycle(instance, Hook::OnRequest), "it is stopped with the others");
             pool.release(instance, Hook::OnRequest, now());

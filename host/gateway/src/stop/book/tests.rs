@@ -126,7 +126,7 @@ impl World {
              [[plugin]]\nname = \"a\"\npath = \"a\"\n[[plugin]]\nname = \"b\"\npath = \"b\"\n"
         );
         let config = Config::parse(&text, Path::new("/x")).expect("the text is fine");
-        let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).expect("the defaults fit");
+        let ledger = Ledger::new(&config.shutdown, config.longest_stop()).expect("the defaults fit");
         let loaded = NAMES.map(|name| crate::plugins::Loaded { plugin: toy(name), kept: false });
         let generation = Generation::first(config, ledger, loaded.into());
         let roster = Arc::<Roster<Toy>>::default();
@@ -256,6 +256,7 @@ impl World {
             cpu: Duration::ZERO,
             overshoot: Duration::ZERO,
             snapshot: tidegate_runtime::Snapshot::None,
+            deferred_left: 0,
             error: None,
         };
         self.stops.observer(life.generation)(&record);

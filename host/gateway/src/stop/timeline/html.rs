@@ -84,8 +84,18 @@ fn totals(report: &Report, page: &mut String) {
     };
     let _ = writeln!(
         page,
-        "<dl>\n<div><dt>requests</dt><dd>{requests}{cut}</dd></div>\n<div><dt>plugins</dt><dd>{plugins}</dd></div>\n</dl>"
+        "<dl>\n<div><dt>requests</dt><dd>{requests}{cut}</dd></div>\n<div><dt>plugins</dt><dd>{plugins}</dd></div>"
     );
+    for work in report.deferred.iter().take(MOST_DETAILS) {
+        let (account, left) = words::deferred(work);
+        let left = if work.left > 0 { format!("<strong class=\"badly\">{left}</strong>") } else { left };
+        let _ = writeln!(page, "<div><dt>deferred</dt><dd>{}{left}</dd></div>", Escaped(&account));
+    }
+    if let Some(more) = report.deferred.len().checked_sub(MOST_DETAILS).filter(|more| *more > 0) {
+        let left: u64 = report.deferred.iter().skip(MOST_DETAILS).map(|work| work.left).sum();
+        let _ = writeln!(page, "<div><dt>deferred</dt><dd>and {more} more plugins, {left} left</dd></div>");
+    }
+    page.push_str("</dl>\n");
 }
 
 /// What went wrong, plugin by plugin.

@@ -110,8 +110,21 @@ fn totals(report: &Report, text: &mut String) {
     let _ = writeln!(text, "requests  {requests}{red}{cut}{red:#}");
     if report.plugins.is_empty() {
         let _ = writeln!(text, "plugins   no instances");
-        return;
+    } else {
+        outcomes(report, text);
     }
+    for work in report.deferred.iter().take(MOST_DETAILS) {
+        let (account, left) = words::deferred(work);
+        let red = if work.left > 0 { AnsiColor::Red.on_default() } else { Style::new() };
+        let _ = writeln!(text, "deferred  {account}{red}{left}{red:#}");
+    }
+    if let Some(more) = report.deferred.len().checked_sub(MOST_DETAILS).filter(|more| *more > 0) {
+        let left: u64 = report.deferred.iter().skip(MOST_DETAILS).map(|work| work.left).sum();
+        let _ = writeln!(text, "deferred  and {more} more plugins, {left} left");
+    }
+}
+
+fn outcomes(report: &Report, text: &mut String) {
     let counted = count(report.plugins.iter()).into_iter().map(|(outcome, count)| {
         let style = outcome_colour(outcome);
         format!("{style}{count} {outcome}{style:#}")

@@ -6,7 +6,7 @@ mod rows;
 
 use tidegate_runtime::{StopOutcome, StopReason};
 
-use super::draw;
+use super::{draw, html};
 use crate::stop::report::tests::plugin;
 use crate::stop::report::{PhaseReport, PluginReport, Report, Requests, exit_code};
 
@@ -21,10 +21,11 @@ fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginRepor
         signal: Some("SIGTERM".to_owned()),
         grace_ms: 30_000,
         took_ms: phases.iter().map(|phase| phase.started_ms + phase.took_ms).max().unwrap_or(0),
-        exit_code: exit_code(&requests, &plugins, None, false),
+        exit_code: exit_code(&requests, &plugins, &[], None, false),
         phases,
         requests,
         plugins,
+        deferred: Vec::new(),
         complete: true,
     }
 }
@@ -77,6 +78,31 @@ requests  0 running at the signal; 0 completed, none cut
 plugins   2 instances: 1 completed, 1 no-hook
 "#,
     );
+}
+
+#[test]
+fn work_that_was_left_is_named_in_both_drawings() {
+    use crate::stop::report::tests::deferred;
+    let plugins = vec![plugin("audit", 0, StopOutcome::Completed, 12)];
+    let mut report = usual(plugins);
+    report.deferred = vec![deferred("audit", 0), deferred("batch<b>", 4)];
+    report.exit_code = 11;
+    let terminal = anstream::adapter::strip_str(&draw(&report, 80)).to_string();
+    for line in [
+        "exit 11: work that a plugin had put off was left undone",
+        "deferred  audit: 10 put off; 10 completed, none left",
+        "deferred  batch<b>: 10 put off; 6 completed, 4 left",
+    ] {
+        assert!(terminal.contains(line), "{terminal}");
+    }
+    let page = html(&report);
+    assert!(
+        page.contains("<dd>batch&lt;b&gt;: 10 put off; 6 completed, <strong class=\"badly\">4 left</strong></dd>"),
+        "{page}"
+    );
+    report.deferred = (0..40).map(|_| deferred("many", 1)).collect();
+    let terminal = anstream::adapter::strip_str(&draw(&report, 80)).to_string();
+    assert!(terminal.contains("deferred  and 28 more plugins, 28 left"), "{terminal}");
 }
 
 #[test]

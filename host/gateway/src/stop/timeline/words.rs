@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_runtime::StopOutcome;
 
-use super::super::report::{PluginReport, Report};
+use super::super::report::{DeferredReport, PluginReport, Report};
 use super::groups::Group;
 use super::rows::Timeline;
 use crate::config::HumanDuration;
@@ -117,6 +117,9 @@ fn meaning(report: &Report) -> String {
     let words = |code| match code {
         0 => "all done in time".to_owned(),
         10 => "requests were cut".to_owned(),
+        11 if report.plugins.iter().all(|plugin| plugin.outcome.is_clean()) => {
+            "work that a plugin had put off was left undone".to_owned()
+        }
         11 => "a plugin failed, trapped or overran its shutdown".to_owned(),
         12 => "events were left in the outbox, safe on disk".to_owned(),
         130 => "a second signal (SIGINT) ended it".to_owned(),
@@ -135,6 +138,15 @@ pub(super) fn requests(report: &Report) -> (String, String) {
     let requests = &report.requests;
     let cut = if requests.cut == 0 { "none cut".to_owned() } else { format!("{} cut", requests.cut) };
     (format!("{} running at the signal; {} completed, ", requests.in_flight, requests.completed), cut)
+}
+
+/// What became of the work that a plugin had put off, up to the last word, and that word: how much was left.
+pub(super) fn deferred(work: &DeferredReport) -> (String, String) {
+    let DeferredReport { name, accepted, completed, failed, handed_over, left, .. } = work;
+    let failed = if *failed > 0 { format!("{failed} failed, ") } else { String::new() };
+    let handed_over = if *handed_over > 0 { format!("{handed_over} handed over, ") } else { String::new() };
+    let left = if *left == 0 { "none left".to_owned() } else { format!("{left} left") };
+    (format!("{}: {accepted} put off; {completed} completed, {failed}{handed_over}", label(name)), left)
 }
 
 /// `1 instance`, `4 instances`

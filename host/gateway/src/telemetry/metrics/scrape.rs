@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, Late, PluginStats, SnapshotOutcome};
+use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late, PluginStats, SnapshotOutcome};
 
 use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
 use crate::stop::phase::Phase;
@@ -187,6 +187,25 @@ impl Metrics {
                 let labels = [("plugin", *plugin), ("outcome", outcome.as_str())];
                 family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
+        }
+
+        // Of plugins that can have any.
+        let defers = |stats: &PluginStats| stats.hooks.iter().any(|hook| hook.hook == Hook::OnDeferred);
+        let help = "Payloads that were to be worked on later, by what became of them";
+        let mut family = out.family("plugin_deferred", help, MetricType::Counter)?;
+        for (plugin, stats) in newest.iter().filter(|(_, stats)| defers(stats)) {
+            for (outcome, count) in DeferredOutcome::ALL.iter().zip(stats.deferred_outcomes) {
+                let labels = [("plugin", *plugin), ("outcome", outcome.as_str())];
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+
+        let help = "Payloads that wait to be worked on";
+        let mut family = out.family("plugin_deferred_waiting", help, MetricType::Gauge)?;
+        for (plugin, _) in newest.iter().filter(|(_, stats)| defers(stats)) {
+            let waiting: usize =
+                lives.iter().filter(|life| life.0 == *plugin).map(|life| life.2.deferred.waiting).sum();
+            family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&as_gauge(waiting))?;
         }
 
         let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
