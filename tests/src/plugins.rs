@@ -9,8 +9,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
-    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle, RequestHead,
-    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+    CallError, Deferred, DrainRecord, EndCause, Exchange, Grants, Instances, Isolation, Limits, LoadError, Plugin,
+    PluginSpec, Recycle, RequestHead, ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
 };
 use tokio::sync::Notify;
 
@@ -53,6 +53,12 @@ pub struct Fixture {
     pub limits: Limits,
     /// Whether it is held until it takes over or is opened.
     pub hand_over: bool,
+    /// What it is granted.
+    pub grants: Grants,
+    /// How much work it may put off.
+    pub deferred: Deferred,
+    /// How often it is ticked.
+    pub tick: Option<Duration>,
 }
 
 impl Fixture {
@@ -69,6 +75,9 @@ impl Fixture {
             isolation: Isolation::Warm,
             limits: Limits::default(),
             hand_over: false,
+            grants: Grants::default(),
+            deferred: Deferred::default(),
+            tick: None,
         }
     }
 
@@ -78,6 +87,13 @@ impl Fixture {
         Self { config: config.into(), ..Self::new(components::guest("hostile")) }
     }
 
+    /// The guest that puts off what it is told to.
+    #[must_use]
+    pub fn later(config: &str) -> Self {
+        let grants = Grants { background: true, ..Grants::default() };
+        Self { config: config.into(), grants, ..Self::new(components::guest("later")) }
+    }
+
     /// Load it.
     ///
     /// # Errors
@@ -85,6 +101,8 @@ impl Fixture {
     pub async fn load(&self, runtime: &Runtime) -> Result<Loaded, LoadError> {
         let records = Records::default();
         let heard = records.clone();
+        let drained = Arc::<Mutex<Vec<DrainRecord>>>::default();
+        let drains = Arc::clone(&drained);
         let name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let spec = PluginSpec {
             config: self.config.as_str().into(),
@@ -93,11 +111,17 @@ impl Fixture {
             isolation: self.isolation,
             limits: self.limits,
             hand_over: self.hand_over,
+            grants: self.grants.clone(),
+            deferred: self.deferred,
+            tick: self.tick,
+            on_drained: Arc::new(move |record| {
+                drains.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+            }),
             on_stopped: Arc::new(move |record| heard.hear(record)),
             ..PluginSpec::new(name)
         };
         let plugin = runtime.load(spec, components::read(&self.file)).await?;
-        Ok(Loaded { plugin, records })
+        Ok(Loaded { plugin, records, drained })
     }
 }
 
@@ -152,6 +176,15 @@ pub struct Loaded {
     pub plugin: Plugin,
     /// Of its instances that have been stopped.
     pub records: Records,
+    drained: Arc<Mutex<Vec<DrainRecord>>>,
+}
+
+impl Loaded {
+    /// What became of the work that it had put off, once it has been stopped.
+    #[must_use]
+    pub fn drained(&self) -> Vec<DrainRecord> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl std::ops::Deref for Loaded {

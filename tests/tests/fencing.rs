@@ -97,6 +97,20 @@ async fn whatever_has_an_effect_ends_a_guest_that_is_late() {
 }
 
 #[tokio::test]
+async fn nothing_is_put_off_after_the_deadline() {
+    // It computes for 20 readings of the clock first.
+    for (wall, taken) in [(80 * READING, true), (10 * READING, false)] {
+        let limits = Limits { wall, ..Limits::default() };
+        let plugin = Fixture { limits, ..Fixture::later("{}") }.load(&runtime()).await.expect("loads");
+        let (_, result) = plugin.on_request(exchange(&[("x-busy", "20"), ("x-defer", "ok"), ("x-reply", "1")])).await;
+        assert_eq!(overran(&result.map_err(|error| error.cause)), !taken);
+        assert_eq!(late(&plugin, Late::HostCall), u64::from(!taken));
+        plugin.stop(tidegate_runtime::StopReason::Terminate, Duration::from_secs(9)).await;
+        assert_eq!(plugin.drained().iter().map(|record| record.accepted).sum::<u64>(), u64::from(taken));
+    }
+}
+
+#[tokio::test]
 async fn whatever_a_guest_returns_late_is_dropped() {
     let plugin = hostile(NOTHING).await;
     for (n, how) in (1..).zip(["forward", "reply", "read-body", "error", "reply-status"]) {

@@ -236,7 +236,7 @@ async fn watching_over_a_surplus_keeps_no_plugin_alive() {
     assert!(first.is_ok() && second.is_ok());
     settle().await;
     assert_eq!(plugin.stats().instances.idle, 2, "there is a surplus");
-    let Loaded { plugin, records } = plugin;
+    let Loaded { plugin, records, .. } = plugin;
     drop(plugin);
     assert!(records.are_final());
     clock.advance(Duration::from_secs(3600));

@@ -170,6 +170,8 @@ pub struct PluginTable {
     path: PathBuf,
     table: Lines,
     config: Lines,
+    grants: Lines,
+    deferred: Lines,
     limits: Lines,
 }
 
@@ -200,6 +202,8 @@ impl PluginTable {
             path,
             table: Lines::of(["instances = 1"]),
             config: Lines::default(),
+            grants: Lines::default(),
+            deferred: Lines::default(),
             limits: Lines::of(["configure = '20s'", "cpu = '10s'", "wall = '20s'", "shutdown = '5s'"]),
         }
     }
@@ -232,11 +236,31 @@ impl PluginTable {
         self
     }
 
+    /// A line of `[plugin.grants]`.
+    #[must_use]
+    pub fn grant(mut self, line: &str) -> Self {
+        self.grants.set(line);
+        self
+    }
+
+    /// A line of `[plugin.deferred]`.
+    #[must_use]
+    pub fn deferred(mut self, line: &str) -> Self {
+        self.deferred.set(line);
+        self
+    }
+
     fn write(&self, text: &mut String) {
         let _ = writeln!(text, "[[plugin]]\nname = '{}'\npath = '{}'", self.name, self.path.display());
         self.table.write("", text);
-        if !self.config.0.is_empty() {
-            self.config.write("[plugin.config]", text);
+        for (title, table) in [
+            ("[plugin.config]", &self.config),
+            ("[plugin.grants]", &self.grants),
+            ("[plugin.deferred]", &self.deferred),
+        ] {
+            if !table.0.is_empty() {
+                table.write(title, text);
+            }
         }
         self.limits.write("[plugin.limits]", text);
     }

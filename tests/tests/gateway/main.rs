@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, clippy::print_stdout, reason = "in a test a panic is a failure; seeds are printed")]
 
+mod background;
 mod bad_input;
 mod bodies;
 mod chain;
