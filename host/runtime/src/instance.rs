@@ -28,9 +28,9 @@ use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
+use crate::redact::Redaction;
 use crate::stats::Tally;
 use crate::stop::StopReason;
-use crate::text;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
 const MAX_HANDLES: usize = 10_000;
@@ -49,6 +49,8 @@ pub(crate) struct Template {
     pub(crate) exports: Exports,
     pub(crate) config: Arc<str>,
     pub(crate) grants: Grants,
+    /// Of what its instances write.
+    pub(crate) redaction: Arc<Redaction>,
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
@@ -69,6 +71,7 @@ pub(crate) struct Instance {
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
+    redaction: Arc<Redaction>,
     /// Calls with an exchange so far.
     served: u64,
     has_inherited: bool,
@@ -83,11 +86,16 @@ impl Template {
         deadline: Moment,
         inherited: Inheritance,
     ) -> Result<Box<Instance>, EndCause> {
+        // What `configure` says has been redacted; once more does no harm.
+        self.make(number, deadline, inherited).await.map_err(|cause| self.redaction.cause(cause))
+    }
+
+    async fn make(&self, number: u64, deadline: Moment, inherited: Inheritance) -> Result<Box<Instance>, EndCause> {
         let now = self.environment.clock.now();
         let budget = self.limits.configure.min(deadline.since(now));
         let deadline = now + budget;
 
-        let log = GuestLog::new(self.name.clone(), number);
+        let log = GuestLog::new(self.name.clone(), number, self.redaction.clone());
         log.begin(Hook::Configure, None);
         let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
@@ -130,6 +138,7 @@ impl Template {
             limits: self.limits,
             environment: self.environment.clone(),
             halt: self.halt.clone(),
+            redaction: self.redaction.clone(),
             served: 0,
             has_inherited: false,
             _counted: self.stores.clone(),
@@ -189,13 +198,17 @@ impl Instance {
         self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
-        match limits.poll(call.run(&mut self.store, &self.functions)).await {
+        let ended = match limits.poll(call.run(&mut self.store, &self.functions)).await {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
-            Ok(Ok(Err(text))) => Err(EndCause::Returned { message: text::cut(&text, MAX_ERROR_TEXT).to_owned() }),
+            Ok(Ok(Err(text))) => {
+                return Err(EndCause::Returned { message: self.redaction.cut(&text, MAX_ERROR_TEXT).into_owned() });
+            }
             Ok(Err(error)) => Err(cause(self.store.data(), &error)),
             Err(cut) => Err(cut_cause(cut, deadline.since(now))),
-        }
+        };
+        // Every text of the guest that leaves an instance leaves it here, or in `instantiate`.
+        ended.map_err(|cause| self.redaction.cause(cause))
     }
 
     /// CPU time of the last call.

@@ -210,6 +210,7 @@ impl World {
             exports,
             config: "{}".into(),
             grants: Grants::default(),
+            redaction: Arc::default(),
             limits,
             environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
             tick: Duration::from_millis(1),
