@@ -174,10 +174,9 @@ impl Nats {
         })
     }
 
-    pub(crate) async fn close(&self) {
+    /// Every operation waits for its answer, so nothing is on its way that matters: the connection goes with the process.
+    pub(crate) fn close(&self) {
         self.closed.cancel();
-        // Every operation waits for its answer, so nothing is on its way that matters.
-        let _ = tokio::time::timeout(self.config.timeout, self.client.drain()).await;
     }
 }
 

@@ -93,12 +93,12 @@ impl Store {
         }
     }
 
-    /// End it: what a file holds is checkpointed, connections are closed. What is asked of it afterwards is refused.
+    /// End it: what a file holds is checkpointed. What is asked of it afterwards is refused.
     pub async fn close(&self) {
         match self {
             Self::Memory(_) => {}
             Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Nats(nats) => nats.close().await,
+            Self::Nats(nats) => nats.close(),
         }
     }
 }

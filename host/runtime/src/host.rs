@@ -50,6 +50,8 @@ pub(crate) struct Guest {
     pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) grants: Grants,
+    /// Bytes of the values in its key-value claims.
+    claimed: usize,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -76,6 +78,7 @@ impl Guest {
             lifecycle,
             snapshots,
             grants,
+            claimed: 0,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,

@@ -4,11 +4,13 @@
 //! number, which SQLite gives out once; so the order of revisions is the order of writes. What each owner holds is kept
 //! by triggers, in the same transaction.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tidegate_runtime::environment::Clock;
 use tidegate_runtime::grants::Entry;
 
@@ -100,7 +102,12 @@ impl Database {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let failed = |error: rusqlite::Error| OpenError::File { path: path.to_owned(), reason: error.to_string() };
-        let mut connection = Connection::open(path).map_err(failed)?;
+        // Nobody else's business. What cannot be made here, SQLite cannot make either, and says why.
+        let _ = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+        // Some names mean something else to SQLite; one with a folder means a file.
+        let file = Path::new(".").join(path);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
         connection.busy_timeout(timeout).map_err(failed)?;
         // Says so at once if the file cannot be written or is something else.
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;

@@ -120,7 +120,7 @@ async fn a_broker_that_is_away_is_an_error_at_once_and_back_it_serves_again() {
     works(&nats).await;
     let found = namespace.get("key".to_owned()).await.expect("it works again").expect("it is there");
     assert_eq!(found.value, b"kept");
-    nats.close().await;
+    nats.close();
     assert!(namespace.get("key".to_owned()).await.is_err(), "it is closed");
 }
 

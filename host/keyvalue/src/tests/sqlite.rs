@@ -25,6 +25,7 @@ async fn what_was_stored_is_there_after_a_restart_and_time_goes_on_meanwhile() {
     let first = open(&clock);
     first.namespace(Some("one")).set("key".to_owned(), b"value".to_vec()).await.expect("there is room");
     first.close().await;
+    assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
     assert!(!path.with_extension("db-wal").exists(), "closed, it is one file");
     assert!(first.namespace(None).get("key".to_owned()).await.is_err(), "it is closed");
     clock.advance(Duration::from_secs(9));
