@@ -2,40 +2,61 @@
 //! and secrets, metrics. Opened once, when the gateway starts; each plugin that is loaded gets objects of its own, which
 //! know what its configuration grants.
 
+pub mod buckets;
+
 use std::sync::Arc;
 
 use tidegate_runtime::Grants;
+use tidegate_runtime::grants::Values;
 
+use self::buckets::{BucketProblem, Buckets};
 use crate::config::{self, Config};
 
 /// What there is to be granted.
 #[derive(Debug, Default)]
-pub struct Capabilities {}
+pub struct Capabilities {
+    buckets: Buckets,
+}
 
 /// A capability that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CapabilityError {}
+pub enum CapabilityError {
+    /// A `[[kv]]`.
+    #[error(transparent)]
+    Bucket(#[from] BucketProblem),
+}
 
 impl Capabilities {
     /// Open what the configuration asks for.
     ///
     /// # Errors
     /// When one of them cannot be opened.
-    pub async fn open(_config: &Config) -> Result<Arc<Self>, CapabilityError> {
-        Ok(Arc::default())
+    pub async fn open(config: &Config) -> Result<Arc<Self>, CapabilityError> {
+        Ok(Arc::new(Self { buckets: Buckets::open(&config.buckets).await? }))
     }
 
     /// For `tidegate check`: nothing is opened, and plugins are refused whatever has an effect outside.
     #[must_use]
-    pub fn closed(_config: &Config) -> Arc<Self> {
-        Arc::default()
+    pub fn closed(config: &Config) -> Arc<Self> {
+        Arc::new(Self { buckets: Buckets::stand_ins(&config.buckets) })
     }
 
-    /// What this plugin has been granted.
+    /// What this plugin has been granted. Its values have been read by whoever loads it.
     #[must_use]
-    pub fn grants(&self, plugin: &config::Plugin) -> Grants {
-        let config::Grants { background, metrics: _ } = plugin.grants;
-        Grants { background, ..Grants::default() }
+    pub fn grants(&self, plugin: &config::Plugin, values: Option<Arc<Values>>) -> Grants {
+        let config::Grants { background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
+        Grants { background: *background, kv: self.buckets.grant(&plugin.name, kv), values, ..Grants::default() }
+    }
+
+    /// The key-value buckets.
+    #[must_use]
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    /// Write out and let go of everything, once no plugin is left.
+    pub async fn close(&self) {
+        self.buckets.close().await;
     }
 }

@@ -4,12 +4,14 @@
 //! | module | owns |
 //! |---|---|
 //! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
-//! | `settings`, `upstream`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
+//! | `settings`, `upstream`, `bucket`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
+//! | `secret` | where secrets are |
 //! | `names` | names, and references to them |
 //! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
 //! | `units` | durations and sizes as text |
 //! | `diagnostic` | how problems are collected and shown |
 
+mod bucket;
 mod build;
 mod diagnostic;
 mod grants;
@@ -17,6 +19,7 @@ mod names;
 mod plugin;
 mod reader;
 mod route;
+mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,10 +35,12 @@ use std::time::Duration;
 use http::uri::Authority;
 use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 
+pub use self::bucket::{Bucket, BucketKind, Login, NatsBucket};
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::grants::Grants;
 pub(crate) use self::reader::nearest;
+pub use self::secret::SecretSource;
 pub use self::units::{HumanDuration, HumanSize};
 
 /// The longest config file that is read, bytes.
@@ -56,6 +61,8 @@ pub struct Config {
     pub log: Log,
     /// `[[upstream]]`, in file order.
     pub upstreams: Vec<Upstream>,
+    /// `[[kv]]`, in file order.
+    pub buckets: Vec<Bucket>,
     /// `[[plugin]]`, in file order.
     pub plugins: Vec<Plugin>,
     /// `[[route]]`, in file order.

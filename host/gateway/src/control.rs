@@ -255,6 +255,7 @@ fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
     let differ = [
         ("admin.listen", running.admin.listen != new.admin.listen),
         ("log", running.log != new.log),
+        ("kv", running.buckets != new.buckets),
         ("cache", running.cache != new.cache),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

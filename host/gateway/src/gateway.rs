@@ -30,6 +30,7 @@ pub struct Gateway {
     pub(crate) phase: PhaseOwner,
     pub(crate) runtime: Runtime,
     pub(crate) stops: Arc<StopLog>,
+    pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) control: Control,
     pub(crate) serving: Arc<Serving>,
     pub(crate) admin: AdminServing,
@@ -99,8 +100,13 @@ impl Gateway {
         let ledger = Ledger::new(&config.shutdown, config.longest_stop())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
-        let (telemetry, access_log) =
-            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view());
+        let (telemetry, access_log) = Telemetry::start(
+            &config.log,
+            Arc::clone(&roster),
+            Arc::clone(&stops),
+            Arc::clone(&capabilities),
+            phase.view(),
+        );
         let first = Generation::first(config, ledger, plugins);
         let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
         let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
@@ -113,7 +119,7 @@ impl Gateway {
             Parts {
                 file,
                 runtime: runtime.clone(),
-                capabilities,
+                capabilities: Arc::clone(&capabilities),
                 stops: Arc::clone(&stops),
                 roster,
                 telemetry: Arc::clone(&telemetry),
@@ -136,7 +142,19 @@ impl Gateway {
             tokens,
         });
         phase.enter(Phase::Ready);
-        Ok(Self { phase, runtime, stops, control, serving, admin, access_log, ongoing, asked_to_stop, addresses })
+        Ok(Self {
+            phase,
+            runtime,
+            stops,
+            capabilities,
+            control,
+            serving,
+            admin,
+            access_log,
+            ongoing,
+            asked_to_stop,
+            addresses,
+        })
     }
 
     /// Changes what it serves.

@@ -14,6 +14,7 @@ pub mod generation;
 pub mod plugins;
 pub mod proxy;
 pub mod roster;
+pub mod secrets;
 pub mod server;
 pub mod signals;
 pub mod stop;

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tidegate_runtime::environment::Environment;
+use tidegate_runtime::grants::Values;
 use tidegate_runtime::{LoadError, MAX_COMPONENT, Plugin, PluginSpec, Runtime, RuntimeConfig, StopReason, Tally};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::capabilities::Capabilities;
 use crate::config::{self, Config};
+use crate::secrets::{self, SecretProblem};
 use crate::stop::log::StopLog;
 
 /// How often running guests are looked at. A stop ends within its budget and one tick.
@@ -58,6 +60,9 @@ pub enum PluginError {
         /// What the file has.
         found: String,
     },
+    /// One of its secrets.
+    #[error(transparent)]
+    Secret(#[from] SecretProblem),
     /// The component.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -84,6 +89,7 @@ impl PluginProblem {
             PluginError::Digest { .. } => Some(
                 "if the new file is meant, put its digest under `sha256`; if not, find out who replaced it".to_owned(),
             ),
+            PluginError::Secret(problem) => problem.hint(),
             PluginError::Load(error) => error.hint(),
         }
     }
@@ -189,13 +195,13 @@ pub async fn stop_fresh(loaded: &[Loaded]) {
 
 impl Loader {
     async fn load(&self, config: &config::Plugin, before: Option<Before>) -> Result<Loaded, PluginError> {
-        let path = config.path.clone();
+        let (path, grants) = (config.path.clone(), config.grants.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let component = read_component(&path)?;
             let digest = tidegate_runtime::digest(&component);
-            Ok::<_, FileError>((component, digest))
+            Ok::<_, PluginError>((component, digest, values(grants)?))
         });
-        let (component, digest) = match reading.await {
+        let (component, digest, values) = match reading.await {
             Ok(read) => read?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
@@ -208,7 +214,10 @@ impl Loader {
         let inherits = before.as_ref().is_some_and(|before| before.serves);
         let tally = match before {
             Some(Before { plugin, config: loaded_with, .. })
-                if *plugin.digest() == digest && same_plugin(&loaded_with, config) =>
+                if *plugin.digest() == digest
+                    && same_plugin(&loaded_with, config)
+                    // A secret that has been replaced makes another version.
+                    && plugin.values() == values.as_deref() =>
             {
                 return Ok(Loaded { plugin, kept: true });
             }
@@ -221,7 +230,7 @@ impl Loader {
             instances: config.instances,
             recycle: config.recycle,
             isolation: config.isolation,
-            grants: self.capabilities.grants(config),
+            grants: self.capabilities.grants(config, values),
             limits: config.limits,
             deferred: config.deferred,
             tick: config.tick,
@@ -238,6 +247,15 @@ impl Loader {
         }
         Ok(Loaded { plugin, kept: false })
     }
+}
+
+/// The values that a plugin may ask for by name, secrets as they are now; `None` if it has been granted none.
+fn values(grants: config::Grants) -> Result<Option<Arc<Values>>, SecretProblem> {
+    if grants.config.is_empty() && grants.secrets.is_empty() {
+        return Ok(None);
+    }
+    let secrets = secrets::read_all(&grants.secrets)?;
+    Ok(Some(Arc::new(Values { config: grants.config, secrets })))
 }
 
 /// Whether a plugin that was loaded with one table would be the same if it were loaded with the other, the component

@@ -94,7 +94,11 @@ impl LoadError {
             }
             Self::WrongSignature { .. } => Some("build the plugin from the WIT files of this version".into()),
             Self::NotGranted { advice, .. } => Some(advice.clone()),
-            Self::NoConfigure => Some("remove `[plugin.config]`, or export `configure` from the plugin".into()),
+            Self::NoConfigure => Some(
+                "remove `[plugin.config]`, export `configure` from the plugin, or name its keys in `config` under \
+                 [plugin.grants]"
+                    .into(),
+            ),
             Self::NoHandOver => {
                 Some("remove `hand_over`, or call `leave-snapshot` in `shutdown` and `snapshots` in `configure`".into())
             }

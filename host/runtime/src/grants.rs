@@ -211,7 +211,7 @@ pub enum BucketError {
 }
 
 /// Values of one plugin by name. Its `Debug` shows no value.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Values {
     /// What may be listed.
     pub config: BTreeMap<String, String>,

@@ -52,6 +52,8 @@ pub(crate) struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) grants: Grants,
     backlog: Arc<Backlog>,
+    /// Bytes of the values in its key-value claims.
+    claimed: usize,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -80,6 +82,7 @@ impl Guest {
             snapshots,
             grants,
             backlog,
+            claimed: 0,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,

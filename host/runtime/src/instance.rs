@@ -29,9 +29,9 @@ use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
 use crate::plugin::Backlog;
+use crate::redact::Redaction;
 use crate::stats::Tally;
 use crate::stop::StopReason;
-use crate::text;
 
 /// Component handles a guest may hold at a time, so that it cannot grow the host's tables.
 const MAX_HANDLES: usize = 10_000;
@@ -52,6 +52,8 @@ pub(crate) struct Template {
     pub(crate) grants: Grants,
     /// What its instances put off.
     pub(crate) backlog: Arc<Backlog>,
+    /// Of what its instances write.
+    pub(crate) redaction: Arc<Redaction>,
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) tick: Duration,
@@ -72,6 +74,7 @@ pub(crate) struct Instance {
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
+    redaction: Arc<Redaction>,
     /// Calls with an exchange, or a payload that was put off, so far.
     served: u64,
     has_inherited: bool,
@@ -86,11 +89,16 @@ impl Template {
         deadline: Moment,
         inherited: Inheritance,
     ) -> Result<Box<Instance>, EndCause> {
+        // What `configure` says has been redacted; once more does no harm.
+        self.make(number, deadline, inherited).await.map_err(|cause| self.redaction.cause(cause))
+    }
+
+    async fn make(&self, number: u64, deadline: Moment, inherited: Inheritance) -> Result<Box<Instance>, EndCause> {
         let now = self.environment.clock.now();
         let budget = self.limits.configure.min(deadline.since(now));
         let deadline = now + budget;
 
-        let log = GuestLog::new(self.name.clone(), number);
+        let log = GuestLog::new(self.name.clone(), number, self.redaction.clone());
         log.begin(Hook::Configure, None);
         let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
@@ -137,6 +145,7 @@ impl Template {
             limits: self.limits,
             environment: self.environment.clone(),
             halt: self.halt.clone(),
+            redaction: self.redaction.clone(),
             served: 0,
             has_inherited: false,
             _counted: self.stores.clone(),
@@ -209,13 +218,17 @@ impl Instance {
         self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
-        match limits.poll(call.run(&mut self.store, &self.functions)).await {
+        let ended = match limits.poll(call.run(&mut self.store, &self.functions)).await {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
-            Ok(Ok(Err(text))) => Err(EndCause::Returned { message: text::cut(&text, MAX_ERROR_TEXT).to_owned() }),
+            Ok(Ok(Err(text))) => {
+                return Err(EndCause::Returned { message: self.redaction.cut(&text, MAX_ERROR_TEXT).into_owned() });
+            }
             Ok(Err(error)) => Err(cause(self.store.data(), &error)),
             Err(cut) => Err(cut_cause(cut, deadline.since(now))),
-        }
+        };
+        // Every text of the guest that leaves an instance leaves it here, or in `instantiate`.
+        ended.map_err(|cause| self.redaction.cause(cause))
     }
 
     /// CPU time of the last call.

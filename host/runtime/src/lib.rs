@@ -12,6 +12,7 @@
 //! | `exchange`, `fields` | the messages plugins see, and which edits to them are refused |
 //! | `host` | the imports, one file each |
 //! | [`grants`], [`outbound`], [`metrics`] | what a plugin may do beyond that, and who does it for it |
+//! | `redact` | secrets, in what a plugin writes |
 //! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
 //! | `sync` | where threads meet, so that tests can try many orders |
 //! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod outbound;
 mod plugin;
 mod pool;
+mod redact;
 mod runtime;
 mod stats;
 mod stop;

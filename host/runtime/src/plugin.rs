@@ -26,7 +26,7 @@ use crate::contract::{Hook, Hooks};
 use crate::environment::{Clock, Moment};
 use crate::error::{CallError, EndCause, Unavailable};
 use crate::exchange::{BodyVerdict, Exchange, Verdict};
-use crate::grants::Grants;
+use crate::grants::{Grants, Values};
 use crate::hooks::{Call, OnRequest, OnRequestBody, OnResponse, OnResponseBody};
 use crate::host::Inheritance;
 use crate::instance::{Instance, Template};
@@ -222,6 +222,12 @@ impl Plugin {
     #[must_use]
     pub fn digest(&self) -> &Arc<str> {
         &self.inner.digest
+    }
+
+    /// The values that it may ask for by name, as they were when it was loaded.
+    #[must_use]
+    pub fn values(&self) -> Option<&Values> {
+        self.inner.spec.grants.values.as_deref()
     }
 
     /// The hooks it exports. One that is absent must not be called; asking here costs nothing.

@@ -22,6 +22,7 @@ use crate::instance::Template;
 use crate::limits::Instances;
 use crate::meter::Halt;
 use crate::plugin::{Backlog, Plugin, PluginSpec};
+use crate::redact::Redaction;
 use crate::stop::Phase;
 use crate::sync::Tasks;
 
@@ -133,7 +134,10 @@ impl Runtime {
         let slots = self.reserve(Self::slots(spec.instances)).map_err(|error| LoadError::Engine(error.to_string()))?;
         let component = self.compile(slots.space(), digest.clone(), component).await?;
         let exports = check::exports(&component)?;
-        if !exports.hooks().contains(Hook::Configure) && !matches!(&*spec.config, "" | "{}" | "null") {
+        let is_configured = !matches!(&*spec.config, "" | "{}" | "null");
+        // Values that are asked for by name need no hook to take them.
+        let is_asked_for = spec.grants.values.as_ref().is_some_and(|values| !values.config.is_empty());
+        if is_configured && !is_asked_for && !exports.hooks().contains(Hook::Configure) {
             return Err(LoadError::NoConfigure);
         }
         if let Some(import) = check::imports(&component).into_iter().find(|import| !spec.grants.cover(&import.needs)) {
@@ -169,6 +173,7 @@ impl Runtime {
             config: spec.config.clone(),
             grants: spec.grants.clone(),
             backlog: Backlog::new(spec.deferred, hooks, spec.tally.clone()),
+            redaction: Arc::new(spec.grants.values.as_deref().map(Redaction::of).unwrap_or_default()),
             limits: spec.limits,
             environment: shared.environment.clone(),
             tick: engine::tick(shared.environment.ticks),

@@ -44,6 +44,7 @@ pub struct ConfigFile {
     log: Lines,
     shutdown: Lines,
     upstreams: Vec<(String, SocketAddr)>,
+    buckets: Vec<Lines>,
     plugins: Vec<PluginTable>,
     routes: Vec<(String, Vec<String>)>,
     cache: Option<PathBuf>,
@@ -60,6 +61,7 @@ impl ConfigFile {
             log: Lines::of(["format = 'json'"]),
             shutdown: Lines::of(["grace = '20s'", "drain = '10s'", "flush = '1s'"]),
             upstreams: vec![("origin".to_owned(), origin)],
+            buckets: Vec::new(),
             plugins: Vec::new(),
             routes: Vec::new(),
             cache: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-cache")),
@@ -115,6 +117,13 @@ impl ConfigFile {
         self
     }
 
+    /// One more `[[kv]]`, with these lines.
+    #[must_use]
+    pub fn bucket<const N: usize>(mut self, lines: [&str; N]) -> Self {
+        self.buckets.push(Lines::of(lines));
+        self
+    }
+
     /// One more plugin.
     #[must_use]
     pub fn plugin(mut self, plugin: PluginTable) -> Self {
@@ -141,6 +150,9 @@ impl ConfigFile {
         self.shutdown.write("[shutdown]", &mut text);
         for (name, address) in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\nname = '{name}'\ntargets = ['http://{address}']");
+        }
+        for bucket in &self.buckets {
+            bucket.write("[[kv]]", &mut text);
         }
         for plugin in &self.plugins {
             plugin.write(&mut text);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -14,7 +14,9 @@ use super::names::Names;
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
-use super::{Config, Plugin, Route, Shutdown, Upstream, last_to_stop, plugin, route, upstream};
+use super::{
+    Bucket, BucketKind, Config, Plugin, Route, Shutdown, Upstream, bucket, last_to_stop, plugin, route, upstream,
+};
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
 /// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
@@ -63,14 +65,15 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let reload = settings::reload(top.table("reload", "[reload]"));
     let log = settings::log(top.table("log", "[log]"));
     let (upstreams, upstream_names) = upstreams(&top);
-    let (plugins, plugin_names) = plugins(&top, folder, files);
+    let (buckets, bucket_names) = buckets(&top, folder);
+    let (plugins, plugin_names) = plugins(&top, folder, files, &bucket_names);
     let routes = routes(&top, &upstream_names, &plugin_names);
     // A part that was misread would make the sum wrong, and the complaint about it.
     if shutdown_is_sound {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, reload, log, upstreams, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, upstreams, buckets, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
@@ -85,14 +88,38 @@ fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
     (upstreams, names)
 }
 
-fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files) -> (Vec<Plugin>, Names<'t>) {
+fn buckets<'t>(top: &Table<'t>, folder: &Path) -> (Vec<Bucket>, Names<'t>) {
+    let mut names = Names::new("kv", top.problems());
+    let mut buckets: Vec<Bucket> = Vec::new();
+    let mut files: HashMap<PathBuf, Range<usize>> = HashMap::new();
+    for table in top.tables("kv") {
+        let span = table.span_of("name").unwrap_or(table.span());
+        let path_span = table.span_of("path").unwrap_or(table.span());
+        let bucket = bucket::bucket(table, folder);
+        names.insert(&bucket.name, buckets.len(), span);
+        if let BucketKind::Sqlite { path, .. } = &bucket.kind
+            && !path.as_os_str().is_empty()
+            && let Some(first) = files.insert(path.clone(), path_span.clone())
+        {
+            top.problems().push(
+                Diagnostic::at(path_span, "two buckets cannot have the same file")
+                    .label("again here")
+                    .related(first, "first here"),
+            );
+        }
+        buckets.push(bucket);
+    }
+    (buckets, names)
+}
+
+fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files, buckets: &Names<'_>) -> (Vec<Plugin>, Names<'t>) {
     let problems = top.problems();
     let mut names = Names::new("plugin", problems);
     let mut plugins: Vec<Plugin> = Vec::new();
     for table in top.tables("plugin") {
         let span = table.span_of("name").unwrap_or(table.span());
         let path_span = table.span_of("path");
-        let plugin = plugin::plugin(table, folder);
+        let plugin = plugin::plugin(table, folder, buckets);
         names.insert(&plugin.name, plugins.len(), span);
         if let (Files::Checked, Some(span)) = (files, path_span) {
             file_is_there(&plugin, span, problems);

@@ -1,4 +1,4 @@
-//! The names of plugins and upstreams.
+//! The names of plugins, upstreams and buckets.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,7 +31,7 @@ pub(super) fn name(table: &Table<'_>) -> Option<Arc<str>> {
 
 /// The names of one kind of thing, and which number each thing has.
 pub(super) struct Names<'p> {
-    /// `plugin` or `upstream`.
+    /// `plugin`, `upstream` or `kv`.
     kind: &'static str,
     numbers: HashMap<Arc<str>, (usize, Range<usize>)>,
     problems: &'p Problems,

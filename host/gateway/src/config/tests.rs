@@ -3,6 +3,7 @@
 
 mod background;
 mod changes;
+mod keyvalue;
 
 use std::path::Path;
 use std::time::Duration;

@@ -122,14 +122,18 @@ impl Stop {
         self.book.leave();
     }
 
-    /// The access log is written out, and the process stays for `min_drain`.
+    /// The access log is written out, what plugins have stored is closed, and the process stays for `min_drain`.
     async fn flush(&self, gateway: Gateway) {
         let share = self.enter(&gateway, Phase::Flushing);
-        let Gateway { access_log, admin, phase, .. } = gateway;
+        let Gateway { access_log, admin, phase, capabilities, .. } = gateway;
         // Dropping the guard waits for the log's writer, which may wait for a slow pipe.
         let flushed = tokio::task::spawn_blocking(move || drop(access_log));
-        if self.wait(share, flushed).await.is_none() {
+        let (flushed, closed) = tokio::join!(self.wait(share, flushed), self.wait(share, capabilities.close()));
+        if flushed.is_none() {
             tracing::warn!("the access log could not be written out in time");
+        }
+        if closed.is_none() {
+            tracing::warn!("what plugins have stored could not be closed in time; it is safe");
         }
         let hold = self.ledger.hold(self.began.elapsed());
         self.wait(hold, std::future::pending::<()>()).await;

@@ -2,6 +2,7 @@
 //! started; names and labels are put together when somebody scrapes. Every label takes its values from the
 //! configuration or from an enum, so the number of series is bounded.
 
+mod buckets;
 mod scrape;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::access::Ending;
+use crate::capabilities::Capabilities;
 use crate::config;
 use crate::proxy::BodyError;
 use crate::roster::Roster;
@@ -35,6 +37,7 @@ pub struct Metrics {
     stops: Arc<StopLog>,
     pub(crate) changes: Changes,
     roster: Arc<Roster>,
+    capabilities: Arc<Capabilities>,
     phase: PhaseView,
     access_dropped: Option<ErrorCounter>,
 }
@@ -55,6 +58,7 @@ impl Metrics {
     pub(super) fn new(
         roster: Arc<Roster>,
         stops: Arc<StopLog>,
+        capabilities: Arc<Capabilities>,
         phase: PhaseView,
         access_dropped: Option<ErrorCounter>,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Metrics {
             stops,
             changes: Changes::default(),
             roster,
+            capabilities,
             phase,
             access_dropped,
         }

@@ -1,4 +1,7 @@
 //! `wasi:keyvalue`: the store and the atomics.
+//!
+//! What a guest holds open counts against the resources of its instance. A claim has a value in it, so the values of all
+//! claims together are bounded, too ([`MAX_CLAIMED`]).
 
 use std::sync::Arc;
 
@@ -7,6 +10,9 @@ use wasmtime::component::Resource;
 use crate::bindings::{atomics, keyvalue};
 use crate::grants::{Bucket, BucketError, Entry};
 use crate::host::Guest;
+
+/// Bytes of the values in the claims of an instance. One claim may always be held, whatever its value.
+const MAX_CLAIMED: usize = 16 << 20;
 
 /// A bucket that a guest has opened.
 #[expect(unreachable_pub, reason = "the generated module exports it again")]
@@ -20,11 +26,39 @@ pub struct Claim {
     seen: Option<Entry>,
 }
 
+impl Claim {
+    /// Bytes that it holds.
+    fn size(&self) -> usize {
+        self.seen.as_ref().map_or(0, |seen| seen.value.len())
+    }
+}
+
 type Answer<T> = wasmtime::Result<Result<T, keyvalue::Error>>;
 
 impl Guest {
     fn bucket(&self, bucket: &Resource<OpenBucket>) -> wasmtime::Result<Arc<dyn Bucket>> {
         Ok(self.table.get(bucket)?.0.clone())
+    }
+
+    /// Hand a claim to the guest, if it does not hold too much already.
+    fn hold(&mut self, claim: Claim) -> Answer<Resource<Claim>> {
+        let claimed = self.claimed.saturating_add(claim.size());
+        if self.claimed > 0 && claimed > MAX_CLAIMED {
+            return Ok(Err(keyvalue::Error::Other(format!(
+                "too many claims: the values of those that are held have {} bytes",
+                self.claimed
+            ))));
+        }
+        let held = self.table.push(claim)?;
+        self.claimed = claimed;
+        Ok(Ok(held))
+    }
+
+    /// Take a claim back.
+    fn release(&mut self, claim: Resource<Claim>) -> wasmtime::Result<Claim> {
+        let claim = self.table.delete(claim)?;
+        self.claimed = self.claimed.saturating_sub(claim.size());
+        Ok(claim)
     }
 }
 
@@ -88,7 +122,7 @@ impl atomics::Host for Guest {
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), atomics::CasError>> {
         self.meter.fence()?;
-        let Claim { bucket, key, seen } = self.table.delete(claim)?;
+        let Claim { bucket, key, seen } = self.release(claim)?;
         let revision = seen.map(|seen| seen.revision);
         let swapped = match bucket.swap(key.clone(), revision, value).await {
             Ok(false) => bucket.get(key.clone()).await.map(|seen| Some(Claim { bucket, key, seen })),
@@ -96,7 +130,10 @@ impl atomics::Host for Guest {
         };
         match swapped {
             Ok(None) => Ok(Ok(())),
-            Ok(Some(claim)) => Ok(Err(atomics::CasError::CasFailed(self.table.push(claim)?))),
+            Ok(Some(claim)) => Ok(Err(match self.hold(claim)? {
+                Ok(claim) => atomics::CasError::CasFailed(claim),
+                Err(error) => atomics::CasError::StoreError(error),
+            })),
             Err(error) => Ok(Err(atomics::CasError::StoreError(error.into()))),
         }
     }
@@ -106,7 +143,7 @@ impl atomics::HostCas for Guest {
     async fn new(&mut self, bucket: Resource<OpenBucket>, key: String) -> Answer<Resource<Claim>> {
         let bucket = self.bucket(&bucket)?;
         match bucket.get(key.clone()).await {
-            Ok(seen) => Ok(Ok(self.table.push(Claim { bucket, key, seen })?)),
+            Ok(seen) => self.hold(Claim { bucket, key, seen }),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -116,7 +153,7 @@ impl atomics::HostCas for Guest {
     }
 
     async fn drop(&mut self, claim: Resource<Claim>) -> wasmtime::Result<()> {
-        self.table.delete(claim)?;
+        self.release(claim)?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A line carries the plugin, the instance, the hook and the request's id. Lines are cut at [`MAX_LINE`], and a call
 //! writes at most [`MAX_LINES`]; what is over is counted and said in one line before the next call
-//! of the instance, or when it goes.
+//! of the instance, or when it goes. The plugin's secrets are taken out before anything is cut, so that no cut hides one.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,10 +19,13 @@ use crate::bindings::logging;
 use crate::contract::Hook;
 use crate::host::Guest;
 use crate::meter::Meter;
-use crate::text::cut;
+use crate::redact::{Redacted, Redaction};
 
 /// Bytes of one line.
 const MAX_LINE: usize = 8 << 10;
+
+/// Bytes of the context of a line.
+const MAX_CONTEXT: usize = 256;
 
 /// Lines of one call.
 const MAX_LINES: u32 = 1024;
@@ -37,6 +40,7 @@ const STREAM_CHUNK: usize = 64 << 10;
 pub(crate) struct GuestLog {
     plugin: Arc<str>,
     instance: u64,
+    redaction: Arc<Redaction>,
     state: Mutex<State>,
 }
 
@@ -45,9 +49,16 @@ struct State {
     hook: Option<Hook>,
     request: Option<Arc<str>>,
     lines: u32,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    stdout: Output,
+    stderr: Output,
     tail: VecDeque<u8>,
+}
+
+/// What has come through a stream and has not become a line yet.
+#[derive(Default)]
+struct Output {
+    redacted: Redacted,
+    partial: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,8 +68,8 @@ enum Stream {
 }
 
 impl GuestLog {
-    pub(crate) fn new(plugin: Arc<str>, instance: u64) -> Arc<Self> {
-        Arc::new(Self { plugin, instance, state: Mutex::default() })
+    pub(crate) fn new(plugin: Arc<str>, instance: u64, redaction: Arc<Redaction>) -> Arc<Self> {
+        Arc::new(Self { plugin, instance, redaction, state: Mutex::default() })
     }
 
     #[cfg(test)]
@@ -78,6 +89,9 @@ impl GuestLog {
     /// A call begins: its lines carry this hook and request.
     pub(crate) fn begin(&self, hook: Hook, request: Option<&Arc<str>>) {
         let mut state = self.state();
+        // What the last call has begun to write is not gone on with.
+        self.release(&mut state, Stream::Stdout);
+        self.release(&mut state, Stream::Stderr);
         self.say_what_was_left_out(&mut state);
         state.hook = Some(hook);
         state.request = request.cloned();
@@ -105,20 +119,22 @@ impl GuestLog {
 
     /// The end of what the guest has written to stderr in this call.
     pub(crate) fn stderr_tail(&self) -> String {
-        let state = self.state();
+        let mut state = self.state();
+        self.release(&mut state, Stream::Stderr);
         let bytes: Vec<u8> = state.tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
     fn line(&self, level: logging::Level, context: &str, message: &str) {
+        let (context, message) = (self.redaction.cut(context, MAX_CONTEXT), self.redaction.cut(message, MAX_LINE));
         let mut state = self.state();
-        self.counted_line(&mut state, level, context, message);
+        self.counted_line(&mut state, level, &context, &message);
     }
 
     fn counted_line(&self, state: &mut State, level: logging::Level, context: &str, message: &str) {
         state.lines = state.lines.saturating_add(1);
         if state.lines <= MAX_LINES {
-            self.emit(state, level, cut(context, 256), cut(message, MAX_LINE));
+            self.emit(state, level, context, message);
         }
     }
 
@@ -143,15 +159,27 @@ impl GuestLog {
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut state = self.state();
-        let (mut partial, level, context) = match stream {
-            Stream::Stdout => (std::mem::take(&mut state.stdout), logging::Level::Info, "stdout"),
+        let clean = state.output(stream).redacted.push(&self.redaction, bytes);
+        self.write_clean(&mut state, stream, &clean);
+    }
+
+    /// Write out what was kept back because it may have been the beginning of a secret.
+    fn release(&self, state: &mut State, stream: Stream) {
+        let clean = state.output(stream).redacted.finish(&self.redaction);
+        self.write_clean(state, stream, &clean);
+    }
+
+    fn write_clean(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+        let (level, context) = match stream {
+            Stream::Stdout => (logging::Level::Info, "stdout"),
             Stream::Stderr => {
                 state.tail.extend(bytes);
                 let excess = state.tail.len().saturating_sub(TAIL);
                 state.tail.drain(..excess);
-                (std::mem::take(&mut state.stderr), logging::Level::Warn, "stderr")
+                (logging::Level::Warn, "stderr")
             }
         };
+        let mut partial = std::mem::take(&mut state.output(stream).partial);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.split_last() {
                 Some((b'\n', text)) => (text, true),
@@ -161,13 +189,19 @@ impl GuestLog {
             let room = MAX_LINE.saturating_sub(partial.len());
             partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or(text));
             if ended || partial.len() >= MAX_LINE {
-                self.counted_line(&mut state, level, context, &String::from_utf8_lossy(&partial));
+                self.counted_line(state, level, context, &String::from_utf8_lossy(&partial));
                 partial.clear();
             }
         }
+        state.output(stream).partial = partial;
+    }
+}
+
+impl State {
+    fn output(&mut self, stream: Stream) -> &mut Output {
         match stream {
-            Stream::Stdout => state.stdout = partial,
-            Stream::Stderr => state.stderr = partial,
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
         }
     }
 }

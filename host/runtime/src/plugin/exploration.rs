@@ -250,6 +250,7 @@ impl World {
             config: "{}".into(),
             grants: Grants { background: true, ..Grants::default() },
             backlog: Backlog::new(deferred, exports.hooks(), tally.clone()),
+            redaction: Arc::default(),
             limits,
             environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
             tick: Duration::from_millis(1),

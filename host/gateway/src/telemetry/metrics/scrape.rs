@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late, PluginStats, SnapshotOutcome};
 
-use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
+use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets};
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
 
@@ -34,10 +34,15 @@ impl Collector for Scrape {
 }
 
 /// The encoder, with the few shapes of metrics that there are here.
-struct Out<'a>(DescriptorEncoder<'a>);
+pub(super) struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn family<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+    pub(super) fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
@@ -50,7 +55,7 @@ impl Out<'_> {
     }
 }
 
-fn as_gauge(value: usize) -> i64 {
+pub(super) fn as_gauge(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -85,6 +90,7 @@ impl Metrics {
         self.changes.encode(out)?;
         self.encode_plugins(out)?;
         self.encode_stops(out)?;
+        buckets::encode(self.capabilities.buckets(), out)?;
         if let Some(dropped) = &self.access_dropped {
             let dropped = u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
             out.counter("access_log_dropped_lines", "Lines of the access log that found no room", dropped)?;

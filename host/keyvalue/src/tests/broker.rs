@@ -1,0 +1,188 @@
+//! A real nats-server, and what becomes of a bucket when it is away.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::HANGS;
+use crate::error::StoreError;
+use crate::{Credentials, Nats, NatsConfig, Storage, Store};
+
+/// A server with JetStream on a free port. Dropped, it is killed.
+pub(super) struct Broker {
+    process: Child,
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Broker {
+    pub(super) async fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let (folder, address) = (tempfile::tempdir().expect("a folder"), free.expect("a free port"));
+        let process = spawn(folder.path(), address);
+        let broker = Self { process, folder, address };
+        broker.answers().await;
+        broker
+    }
+
+    async fn answers(&self) {
+        let connecting = async {
+            while tokio::net::TcpStream::connect(self.address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(HANGS, connecting).await.expect("nats-server starts");
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it is gone");
+    }
+
+    async fn again(&mut self) {
+        self.process = spawn(self.folder.path(), self.address);
+        self.answers().await;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Fails if it is gone, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(folder: &Path, address: SocketAddr) -> Child {
+    Command::new("nats-server")
+        .args(["-js", "-a", "127.0.0.1", "-p", &address.port().to_string(), "-sd"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server is installed")
+}
+
+fn config(broker: &Broker, bucket: &str) -> NatsConfig {
+    NatsConfig {
+        name: Arc::from("test"),
+        urls: vec![format!("nats://{}", broker.address)],
+        bucket: bucket.to_owned(),
+        credentials: Credentials::None,
+        ca: None,
+        timeout: Duration::from_secs(10),
+        ttl: None,
+        max_bytes: 64 << 20,
+        max_value: 1 << 20,
+        history: 1,
+        replicas: 1,
+        storage: Storage::File,
+    }
+}
+
+/// Buckets at this server, connected.
+pub(super) async fn nats(broker: &Broker, bucket: &str) -> Nats {
+    let nats = Nats::connect(config(broker, bucket)).await.expect("it can be used");
+    works(&nats).await;
+    nats
+}
+
+/// Wait until the server is there.
+async fn works(nats: &Nats) {
+    let namespace = nats.namespace(Some("probe"));
+    let asking = async {
+        while namespace.get("key".to_owned()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(HANGS, asking).await.expect("the broker answers");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_an_error_at_once_and_back_it_serves_again() {
+    let mut broker = Broker::start().await;
+    let nats = nats(&broker, "away").await;
+    let namespace = nats.namespace(Some("one"));
+    namespace.set("key".to_owned(), b"kept".to_vec()).await.expect("it works");
+    broker.kill();
+    let refused = async {
+        // Until the client has noticed, an operation waits for its time at most.
+        while namespace.get("key".to_owned()).await != Err(StoreError::Unavailable("its broker is away")) {}
+    };
+    tokio::time::timeout(HANGS, refused).await.expect("it says so");
+    let away = Err(StoreError::Unavailable("its broker is away"));
+    assert_eq!(namespace.increment("key".to_owned(), 1).await, away);
+    broker.again().await;
+    works(&nats).await;
+    let found = namespace.get("key".to_owned()).await.expect("it works again").expect("it is there");
+    assert_eq!(found.value, b"kept");
+    nats.close();
+    assert!(namespace.get("key".to_owned()).await.is_err(), "it is closed");
+}
+
+#[tokio::test]
+async fn a_bucket_is_made_when_the_broker_comes_later() {
+    let mut broker = Broker::start().await;
+    broker.kill();
+    let nats = Nats::connect(config(&broker, "later")).await.expect("it can be used");
+    let namespace = nats.namespace(None);
+    assert_eq!(namespace.get("key".to_owned()).await, Err(StoreError::Unavailable("its broker is away")));
+    broker.again().await;
+    works(&nats).await;
+    assert_eq!(namespace.set("key".to_owned(), b"value".to_vec()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_bucket_that_somebody_has_removed_is_made_again() {
+    let broker = Broker::start().await;
+    let nats = nats(&broker, "removed").await;
+    let namespace = nats.namespace(None);
+    namespace.set("key".to_owned(), b"value".to_vec()).await.expect("it works");
+    let client = async_nats::connect(broker.address.to_string()).await.expect("it is there");
+    async_nats::jetstream::new(client).delete_key_value("removed").await.expect("it is removed");
+    let asking = async { while namespace.set("key".to_owned(), b"again".to_vec()).await.is_err() {} };
+    tokio::time::timeout(HANGS, asking).await.expect("it is made again");
+}
+
+#[tokio::test]
+async fn what_the_broker_has_no_room_for_is_refused_and_what_is_too_long_for_it_too() {
+    let broker = Broker::start().await;
+    let small = NatsConfig { max_bytes: 10_000, max_value: 4 << 20, ..config(&broker, "small") };
+    let nats = Nats::connect(small).await.expect("it can be used");
+    works(&nats).await;
+    let store = Store::Nats(nats);
+    let (namespace, other) = (store.namespace(Some("one")), store.namespace(Some("other")));
+    let mut refused = None;
+    for number in 0..100 {
+        if let Err(error) = namespace.set(format!("key-{number}"), vec![b'x'; 500]).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(StoreError::Full));
+    assert_eq!(other.set("key".to_owned(), vec![b'x'; 500]).await, Ok(()), "another plugin has room of its own");
+    // The server takes messages of 1 MiB.
+    let long = namespace.set("long".to_owned(), vec![b'x'; 2 << 20]).await;
+    assert!(matches!(long, Err(StoreError::TooLarge { .. })), "{long:?}");
+    assert!(namespace.get("key-0".to_owned()).await.expect("it still works").is_some());
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_the_server_s() {
+    let broker = Broker::start().await;
+    let short = NatsConfig { ttl: Some(Duration::from_millis(200)), ..config(&broker, "short") };
+    let nats = Nats::connect(short).await.expect("it can be used");
+    works(&nats).await;
+    let namespace = nats.namespace(None);
+    namespace.set("key".to_owned(), b"value".to_vec()).await.expect("it works");
+    let expiring = async {
+        while namespace.get("key".to_owned()).await.expect("it works").is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(HANGS, expiring).await.expect("it expires");
+}
