@@ -6,6 +6,7 @@ mod keyvalue;
 mod lifecycle;
 mod log;
 mod metrics;
+mod outbound;
 mod outbox;
 mod snapshot;
 mod values;
@@ -50,6 +51,8 @@ pub(crate) struct Guest {
     pub(crate) snapshots: Snapshots,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) grants: Grants,
+    /// The HTTP requests that it makes.
+    pub(crate) requests: outbound::Requests,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -75,6 +78,7 @@ impl Guest {
             exchange: Exchange::none(),
             lifecycle,
             snapshots,
+            requests: outbound::Requests::new(grants.http.clone(), meter.clone()),
             grants,
             plugin: log.plugin().clone(),
             wasi: wasi(environment, &meter, &log, instance),
@@ -139,6 +143,7 @@ impl WasiView for Guest {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    outbound::add_to_linker(&mut linker)?;
     Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
     Ok(linker)
 }

@@ -19,6 +19,7 @@ use crate::bindings::logging;
 use crate::contract::Hook;
 use crate::host::Guest;
 use crate::meter::Meter;
+use crate::outbound::Caller;
 use crate::text::cut;
 
 /// Bytes of one line.
@@ -77,6 +78,12 @@ impl GuestLog {
         state.hook = Some(hook);
         state.request = request.cloned();
         state.tail.clear();
+    }
+
+    /// Whose call it is.
+    pub(crate) fn caller(&self) -> Caller {
+        let state = self.state();
+        Caller { hook: state.hook, request_id: state.request.clone() }
     }
 
     /// A call has ended, and another begins or the instance is gone.
