@@ -2,28 +2,38 @@
 //! and secrets, metrics. Opened once, when the gateway starts; each plugin that is loaded gets objects of its own, which
 //! know what its configuration grants.
 
+mod http;
+
 use std::sync::Arc;
 
 use tidegate_runtime::Grants;
 
+pub use self::http::Http;
 use crate::config::{self, Config};
 
 /// What there is to be granted.
 #[derive(Debug, Default)]
-pub struct Capabilities {}
+pub struct Capabilities {
+    /// Requests of plugins.
+    pub http: Http,
+}
 
 /// A capability that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CapabilityError {}
+pub enum CapabilityError {
+    /// `[outbound]`
+    #[error("no requests of plugins can be made: {0}")]
+    Http(#[from] tidegate_outbound::OpenError),
+}
 
 impl Capabilities {
     /// Open what the configuration asks for.
     ///
     /// # Errors
     /// When one of them cannot be opened.
-    pub async fn open(_config: &Config) -> Result<Arc<Self>, CapabilityError> {
-        Ok(Arc::default())
+    pub async fn open(config: &Config) -> Result<Arc<Self>, CapabilityError> {
+        Ok(Arc::new(Self { http: Http::open(&config.outbound).await? }))
     }
 
     /// For `tidegate check`: nothing is opened, and plugins are refused whatever has an effect outside.
@@ -35,7 +45,11 @@ impl Capabilities {
     /// What this plugin has been granted.
     #[must_use]
     pub fn grants(&self, plugin: &config::Plugin) -> Grants {
-        let config::Grants { background, metrics: _ } = plugin.grants;
-        Grants { background, ..Grants::default() }
+        let config::Grants { http, background, metrics: _ } = &plugin.grants;
+        Grants {
+            http: http.as_ref().map(|granted| self.http.grant(&plugin.name, granted)),
+            background: *background,
+            ..Grants::default()
+        }
     }
 }

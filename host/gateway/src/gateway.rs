@@ -99,8 +99,13 @@ impl Gateway {
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
-        let (telemetry, access_log) =
-            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view());
+        let (telemetry, access_log) = Telemetry::start(
+            &config.log,
+            Arc::clone(&roster),
+            Arc::clone(&stops),
+            phase.view(),
+            Arc::clone(&capabilities),
+        );
         let first = Generation::first(config, ledger, plugins);
         let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
         let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use self::access::AccessLog;
 pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
+use crate::capabilities::Capabilities;
 use crate::config::Log;
 use crate::roster::Roster;
 use crate::stop::log::StopLog;
@@ -32,10 +33,11 @@ impl Telemetry {
         roster: Arc<Roster>,
         stops: Arc<StopLog>,
         phase: PhaseView,
+        capabilities: Arc<Capabilities>,
     ) -> (Arc<Self>, AccessLogGuard) {
         let (access, guard) = AccessLog::start(config);
         let dropped = access.as_ref().map(AccessLog::dropped);
-        (Arc::new(Self { metrics: Metrics::new(roster, stops, phase, dropped), access }), guard)
+        (Arc::new(Self { metrics: Metrics::new(roster, stops, phase, capabilities, dropped), access }), guard)
     }
 
     /// All metrics, in the OpenMetrics text format.

@@ -14,7 +14,7 @@ use super::names::Names;
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
-use super::{Config, Plugin, Route, Shutdown, Upstream, plugin, route, upstream};
+use super::{Config, Plugin, Route, Shutdown, Upstream, outbound, plugin, route, upstream};
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
 /// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
@@ -62,6 +62,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let shutdown_is_sound = problems.count() == before;
     let reload = settings::reload(top.table("reload", "[reload]"));
     let log = settings::log(top.table("log", "[log]"));
+    let outbound = outbound::outbound(top.table("outbound", "[outbound]"), folder, files);
     let (upstreams, upstream_names) = upstreams(&top);
     let (plugins, plugin_names) = plugins(&top, folder, files);
     let routes = routes(&top, &upstream_names, &plugin_names);
@@ -70,7 +71,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, reload, log, upstreams, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, outbound, upstreams, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {

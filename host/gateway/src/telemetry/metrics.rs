@@ -2,6 +2,7 @@
 //! started; names and labels are put together when somebody scrapes. Every label takes its values from the
 //! configuration or from an enum, so the number of series is bounded.
 
+mod outbound;
 mod scrape;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::access::Ending;
+use crate::capabilities::Capabilities;
 use crate::config;
 use crate::proxy::BodyError;
 use crate::roster::Roster;
@@ -36,6 +38,7 @@ pub struct Metrics {
     pub(crate) changes: Changes,
     roster: Arc<Roster>,
     phase: PhaseView,
+    capabilities: Arc<Capabilities>,
     access_dropped: Option<ErrorCounter>,
 }
 
@@ -56,6 +59,7 @@ impl Metrics {
         roster: Arc<Roster>,
         stops: Arc<StopLog>,
         phase: PhaseView,
+        capabilities: Arc<Capabilities>,
         access_dropped: Option<ErrorCounter>,
     ) -> Self {
         Self {
@@ -65,6 +69,7 @@ impl Metrics {
             changes: Changes::default(),
             roster,
             phase,
+            capabilities,
             access_dropped,
         }
     }

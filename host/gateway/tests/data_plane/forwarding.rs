@@ -250,8 +250,13 @@ async fn a_second_gateway_on_the_same_port_says_so() {
     let mut config = config(gateway.address);
     config.server.listen = vec![gateway.address];
     let phase = tidegate::stop::phase::PhaseOwner::default();
-    let (telemetry, _log) =
-        tidegate::telemetry::Telemetry::start(&config.log, Default::default(), Default::default(), phase.view());
+    let (telemetry, _log) = tidegate::telemetry::Telemetry::start(
+        &config.log,
+        Default::default(),
+        Default::default(),
+        phase.view(),
+        Default::default(),
+    );
     let (table, _drained) = tidegate::proxy::Table::new(&config, &[], &telemetry, None);
     let proxy = tidegate::proxy::Proxy::new(table, telemetry, phase.view());
     let error =

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, Late, PluginStats, SnapshotOutcome};
 
-use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
+use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, outbound};
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
 
@@ -34,10 +34,15 @@ impl Collector for Scrape {
 }
 
 /// The encoder, with the few shapes of metrics that there are here.
-struct Out<'a>(DescriptorEncoder<'a>);
+pub(super) struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn family<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+    pub(super) fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
@@ -50,7 +55,7 @@ impl Out<'_> {
     }
 }
 
-fn as_gauge(value: usize) -> i64 {
+pub(super) fn as_gauge(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -65,7 +70,7 @@ fn seconds(micros: u64) -> f64 {
 }
 
 /// Buckets as the encoder wants them: upper bound in seconds and count; the last one has no bound.
-fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
+pub(super) fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
     let bounds = bounds.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
     bounds.zip(counts.iter().copied()).collect()
 }
@@ -85,6 +90,7 @@ impl Metrics {
         self.changes.encode(out)?;
         self.encode_plugins(out)?;
         self.encode_stops(out)?;
+        outbound::encode(&self.capabilities.http, out)?;
         if let Some(dropped) = &self.access_dropped {
             let dropped = u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
             out.counter("access_log_dropped_lines", "Lines of the access log that found no room", dropped)?;
