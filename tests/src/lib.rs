@@ -9,3 +9,4 @@ pub mod load;
 pub mod measure;
 pub mod origin;
 pub mod plugins;
+pub mod service;

@@ -43,6 +43,7 @@ pub struct ConfigFile {
     reload: Lines,
     log: Lines,
     shutdown: Lines,
+    outbound: Lines,
     upstreams: Vec<(String, SocketAddr)>,
     plugins: Vec<PluginTable>,
     routes: Vec<(String, Vec<String>)>,
@@ -59,6 +60,7 @@ impl ConfigFile {
             reload: Lines::default(),
             log: Lines::of(["format = 'json'"]),
             shutdown: Lines::of(["grace = '20s'", "drain = '10s'", "flush = '1s'"]),
+            outbound: Lines::default(),
             upstreams: vec![("origin".to_owned(), origin)],
             plugins: Vec::new(),
             routes: Vec::new(),
@@ -101,6 +103,13 @@ impl ConfigFile {
         self
     }
 
+    /// A line of `[outbound]`.
+    #[must_use]
+    pub fn outbound(mut self, line: &str) -> Self {
+        self.outbound.set(line);
+        self
+    }
+
     /// Plugins are compiled anew.
     #[must_use]
     pub fn without_cache(mut self) -> Self {
@@ -139,6 +148,7 @@ impl ConfigFile {
         self.reload.write("[reload]", &mut text);
         self.log.write("[log]", &mut text);
         self.shutdown.write("[shutdown]", &mut text);
+        self.outbound.write("[outbound]", &mut text);
         for (name, address) in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\nname = '{name}'\ntargets = ['http://{address}']");
         }
@@ -170,6 +180,7 @@ pub struct PluginTable {
     path: PathBuf,
     table: Lines,
     config: Lines,
+    grants: Lines,
     limits: Lines,
 }
 
@@ -200,6 +211,7 @@ impl PluginTable {
             path,
             table: Lines::of(["instances = 1"]),
             config: Lines::default(),
+            grants: Lines::default(),
             limits: Lines::of(["configure = '20s'", "cpu = '10s'", "wall = '20s'", "shutdown = '5s'"]),
         }
     }
@@ -225,6 +237,13 @@ impl PluginTable {
         self
     }
 
+    /// A line of `[plugin.grants]`.
+    #[must_use]
+    pub fn grant(mut self, line: &str) -> Self {
+        self.grants.set(line);
+        self
+    }
+
     /// A line of `[plugin.limits]`.
     #[must_use]
     pub fn limit(mut self, line: &str) -> Self {
@@ -237,6 +256,9 @@ impl PluginTable {
         self.table.write("", text);
         if !self.config.0.is_empty() {
             self.config.write("[plugin.config]", text);
+        }
+        if !self.grants.0.is_empty() {
+            self.grants.write("[plugin.grants]", text);
         }
         self.limits.write("[plugin.limits]", text);
     }
