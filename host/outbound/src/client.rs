@@ -24,6 +24,9 @@ use crate::pool::Pool;
 use crate::settings::Limits;
 use crate::stats::{Outcome, Stats};
 
+/// Bytes of a method; those that are registered have 17 at most.
+const LONGEST_METHOD: usize = 64;
+
 /// Makes the requests of one plugin, with connections of its own.
 #[derive(Clone)]
 pub struct PluginClient {
@@ -216,7 +219,7 @@ fn head_size(fields: &HeaderMap) -> usize {
 /// The request as it goes on the wire, and to where.
 fn prepare(request: Request<Body>) -> Result<(Request<Body>, Target), OutboundError> {
     let (mut head, body) = request.into_parts();
-    if head.method == Method::CONNECT {
+    if head.method == Method::CONNECT || head.method.as_str().len() > LONGEST_METHOD {
         return Err(OutboundError::Method);
     }
     let target = Target::of(&head.uri).ok_or(OutboundError::Uri("it has no host that there can be"))?;

@@ -59,6 +59,9 @@ impl Connector {
         let deadline = Instant::now() + limit;
         let connecting = async {
             let addresses = self.addresses(&target.host, lookups).await?;
+            if addresses.is_empty() {
+                return Err(OutboundError::Dns("it has no address".to_owned()));
+            }
             let allowed: Vec<IpAddr> = addresses.into_iter().filter(|address| may_reach(*address, ranges)).collect();
             let stream = to_any(&allowed, target.port, deadline).await?;
             match target.scheme {

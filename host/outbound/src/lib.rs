@@ -89,7 +89,9 @@ impl Client {
         if let Some(file) = &settings.ca_file {
             roots.add_parsable_certificates(read_certificates(file)?);
         }
-        let fixed = settings.hosts.into_iter().map(|(name, addresses)| (name.to_ascii_lowercase(), addresses));
+        // In the form that the name of a target has.
+        let plain = |name: String| url::Host::parse(&name).map_or(name, |host| host.to_string());
+        let fixed = settings.hosts.into_iter().map(|(name, addresses)| (plain(name), addresses));
         let names = SystemNames { fixed: fixed.collect() };
         Self::with(Arc::new(names), roots, settings.limits)
     }

@@ -9,6 +9,9 @@ use http::Uri;
 use ipnet::IpNet;
 use url::Host;
 
+/// The longest name that can be looked up (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 253;
+
 /// A scheme that requests can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -56,6 +59,9 @@ impl Target {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
         let host = Host::parse(authority.host()).ok()?;
+        if matches!(&host, Host::Domain(name) if name.len() > LONGEST_NAME) {
+            return None;
+        }
         let port = match authority.port() {
             Some(port) => Some(port.as_u16()).filter(|port| *port != 0)?,
             None => scheme.port(),

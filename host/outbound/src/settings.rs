@@ -13,7 +13,7 @@ use rustls::pki_types::pem::{self, PemObject as _};
 const LONGEST_FILE: u64 = 8 << 20;
 
 /// How requests are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Certificates that are trusted beside those that the system trusts, PEM.
     pub ca_file: Option<PathBuf>,
@@ -36,12 +36,6 @@ pub struct Limits {
     pub max_response: usize,
     /// The head of an answer.
     pub max_response_headers: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { ca_file: None, hosts: BTreeMap::new(), limits: Limits::default() }
-    }
 }
 
 impl Default for Limits {

@@ -162,6 +162,13 @@ async fn a_host_that_is_an_address_goes_through_the_same_check_however_it_is_wri
 }
 
 #[tokio::test]
+async fn a_name_without_an_address_is_an_error_of_the_look_up() {
+    let client = client(&[&[]], Limits::default());
+    let plugin = client.plugin("p".into(), granted("http://nowhere.test", &[]));
+    assert!(matches!(get(&plugin, "http://nowhere.test/").await, Err(OutboundError::Dns(_))));
+}
+
+#[tokio::test]
 async fn connections_are_reused_within_a_plugin_and_never_by_another() {
     let server = Server::start(OK).await;
     let url = server.url("127.0.0.1");
@@ -324,16 +331,21 @@ async fn what_is_closed_refuses_everything() {
 }
 
 #[tokio::test]
-async fn connect_and_users_in_a_url_are_refused() {
+async fn what_no_request_can_have_is_refused() {
     let server = Server::start(OK).await;
     let url = server.url("127.0.0.1");
     let client = client(&[], Limits::default());
     let plugin = client.plugin("p".into(), granted(&url, &["127.0.0.1/32"]));
     let with_user = url.replace("http://", "http://user:password@");
     assert!(matches!(get(&plugin, &with_user).await, Err(OutboundError::Uri(_))));
-    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request::builder().method("CONNECT").uri(&url).body(body).expect("a request");
-    let answer = plugin.send(request, Caller::default(), Timeouts::default()).await;
-    assert!(matches!(answer, Err(OutboundError::Method)));
+    let long = "X".repeat(65);
+    for method in ["CONNECT", &long] {
+        let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+        let request = Request::builder().method(method).uri(&url).body(body).expect("a request");
+        let answer = plugin.send(request, Caller::default(), Timeouts::default()).await;
+        assert!(matches!(answer, Err(OutboundError::Method)), "{method}");
+    }
+    let long = format!("http://{}/", ["a".repeat(60).as_str(); 5].join("."));
+    assert!(matches!(get(&plugin, &long).await, Err(OutboundError::Uri(_))));
     assert_eq!(server.connections(), 0);
 }

@@ -76,7 +76,7 @@ fn hosts(table: &Table<'_>) -> BTreeMap<String, Vec<IpAddr>> {
                 None
             }
         };
-        hosts.insert(text.to_ascii_lowercase(), texts.iter().filter_map(address).collect());
+        hosts.insert(text.to_owned(), texts.iter().filter_map(address).collect());
     }
     hosts
 }

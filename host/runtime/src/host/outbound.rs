@@ -75,7 +75,16 @@ struct UnderWay {
 }
 
 /// The body of an answer, as long as the call lasts.
-struct Lent(Mutex<Option<(Body, OwnedSemaphorePermit)>>);
+struct Lent(Mutex<State>);
+
+enum State {
+    /// The guest may read it.
+    Lent { body: Body, _place: OwnedSemaphorePermit },
+    /// It has been read to its end, or broke off.
+    Done,
+    /// The call is over.
+    TakenBack,
+}
 
 impl Requests {
     pub(crate) fn new(outbound: Option<Arc<dyn Outbound>>, meter: Arc<Meter>) -> Self {
@@ -115,7 +124,7 @@ impl UnderWay {
 
     /// Hand a body to the guest, until the call ends.
     fn lend(&self, body: Body, place: OwnedSemaphorePermit) -> Arc<Lent> {
-        let lent = Arc::new(Lent(Mutex::new(Some((body, place)))));
+        let lent = Arc::new(Lent(Mutex::new(State::Lent { body, _place: place })));
         let mut bodies = self.bodies();
         if self.over.is_cancelled() {
             lent.take_back();
@@ -138,14 +147,14 @@ impl UnderWay {
 }
 
 impl Lent {
-    fn state(&self) -> MutexGuard<'_, Option<(Body, OwnedSemaphorePermit)>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_back(&self) {
         // Dropped outside of the lock.
-        let body = self.state().take();
-        drop(body);
+        let former = std::mem::replace(&mut *self.state(), State::TakenBack);
+        drop(former);
     }
 }
 
@@ -160,10 +169,17 @@ impl http_body::Body for LentBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, OutboundError>>> {
-        match &mut *self.0.state() {
-            Some((body, _)) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(Some(Err(OutboundError::CallOver))),
+        let mut state = self.0.state();
+        let polled = match &mut *state {
+            State::Lent { body, .. } => Pin::new(body).poll_frame(cx),
+            State::Done => Poll::Ready(None),
+            State::TakenBack => Poll::Ready(Some(Err(OutboundError::CallOver))),
+        };
+        if let (State::Lent { .. }, Poll::Ready(None | Some(Err(_)))) = (&*state, &polled) {
+            // Its place is free, whether the guest lets go of the handle or not.
+            *state = State::Done;
         }
+        polled
     }
 }
 
@@ -209,17 +225,27 @@ impl Hooks {
         let under_way = self.under_way.get_or_insert_with(|| UnderWay::new(outbound.requests_per_call()));
         let under_way = Arc::clone(under_way);
         let place = Arc::clone(&under_way.places).try_acquire_owned().map_err(|_| OutboundError::Limit)?;
+        // A plugin that has a trace of its own has all of it.
+        let (has_trace, has_id) =
+            (request.headers().contains_key(&TRACE[0]), request.headers().contains_key(&X_REQUEST_ID));
         for (name, value) in &self.carried {
-            if !request.headers().contains_key(name) {
+            let has_own = if name == X_REQUEST_ID { has_id } else { has_trace };
+            if !has_own {
                 request.headers_mut().append(name, value.clone());
             }
         }
         let (meter, over) = (Arc::clone(&self.meter), under_way.over.clone());
-        let request = request.map(|body| Fenced { body, meter, over }.boxed_unsync());
+        let request = request.map(|body| Fenced { body, meter: Arc::clone(&meter), over }.boxed_unsync());
         let caller = self.caller.clone();
         Ok(Box::pin(async move {
-            // Not asked for before it is polled; by then the call may be over.
-            let sending = async { outbound.send(request, caller, timeouts).await };
+            // It was asked for in time; by the time that it is polled the call may be over.
+            let sending = async {
+                if meter.is_over() {
+                    Err(OutboundError::CallOver)
+                } else {
+                    outbound.send(request, caller, timeouts).await
+                }
+            };
             let answer = under_way.over.run_until_cancelled(sending).await;
             let answer = answer.unwrap_or(Err(OutboundError::CallOver))?;
             Ok(answer.map(|body| LentBody(under_way.lend(body, place)).boxed_unsync()))
@@ -385,5 +411,49 @@ impl Guest {
         self.requests.hooks.carried = carried;
         self.requests.hooks.caller = self.log.caller();
         outgoing_handler::Host::handle(&mut self.http(), request, options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn lend(under_way: &UnderWay) -> LentBody {
+        let body = Full::new(Bytes::from_static(b"body")).map_err(|never| match never {}).boxed_unsync();
+        let place = Arc::clone(&under_way.places).try_acquire_owned().expect("there is one");
+        LentBody(under_way.lend(body, place))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_has_been_read_frees_its_place_though_its_handle_is_kept() {
+        let under_way = UnderWay::new(1);
+        let mut kept = lend(&under_way);
+        while kept.frame().await.transpose().expect("read").is_some() {}
+        let _another = lend(&under_way);
+        assert!(kept.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_call_takes_back_what_is_lent_and_what_would_be() {
+        let under_way = UnderWay::new(2);
+        let mut kept = lend(&under_way);
+        under_way.end();
+        assert_eq!(under_way.places.available_permits(), 2);
+        let mut too_late = lend(&under_way);
+        for body in [&mut kept, &mut too_late] {
+            assert_eq!(body.frame().await.map(|frame| frame.err()), Some(Some(OutboundError::CallOver)));
+        }
+        assert_eq!(under_way.places.available_permits(), 2);
+    }
+
+    #[test]
+    fn what_is_over_is_not_kept_in_the_list() {
+        let under_way = UnderWay::new(1);
+        for _ in 0..100 {
+            drop(lend(&under_way));
+        }
+        assert!(under_way.bodies().len() <= 1);
     }
 }

@@ -58,10 +58,8 @@ hosts = { "DB.internal" = ["10.1.2.3", "fd00::1"] }
 "#,
     );
     assert_eq!(told.ca_file.as_deref(), Some(Path::new("/etc/tidegate/ca.pem")));
-    assert_eq!(
-        told.hosts["db.internal"],
-        ["10.1.2.3".parse::<std::net::IpAddr>().unwrap(), "fd00::1".parse().unwrap()]
-    );
+    let addresses = ["10.1.2.3", "fd00::1"].map(|text| text.parse::<std::net::IpAddr>().expect("an address"));
+    assert_eq!(told.hosts["DB.internal"], addresses);
     let limits = told.limits;
     assert_eq!(
         (limits.connect_timeout, limits.max_connections, limits.max_requests),
