@@ -10,3 +10,4 @@ pub mod load;
 pub mod measure;
 pub mod origin;
 pub mod plugins;
+pub mod service;

@@ -49,12 +49,12 @@ pub struct Fixture {
     pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
+    /// What it may do beyond what every plugin may.
+    pub grants: Grants,
     /// Its budgets.
     pub limits: Limits,
     /// Whether it is held until it takes over or is opened.
     pub hand_over: bool,
-    /// What it is granted.
-    pub grants: Grants,
     /// How much work it may put off.
     pub deferred: Deferred,
     /// How often it is ticked.
@@ -73,9 +73,9 @@ impl Fixture {
             idle: Instances::IDLE,
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
+            grants: Grants::default(),
             limits: Limits::default(),
             hand_over: false,
-            grants: Grants::default(),
             deferred: Deferred::default(),
             tick: None,
         }
@@ -109,9 +109,9 @@ impl Fixture {
             instances: Instances { min: self.instances, max: self.instances + self.surplus, idle: self.idle },
             recycle: self.recycle,
             isolation: self.isolation,
+            grants: self.grants.clone(),
             limits: self.limits,
             hand_over: self.hand_over,
-            grants: self.grants.clone(),
             deferred: self.deferred,
             tick: self.tick,
             on_drained: Arc::new(move |record| {

@@ -7,8 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Empty};
 use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
-use tidegate_runtime::{EndCause, Exchange, Late, Limits, LoadError, Runtime, RuntimeConfig, StopOutcome, Verdict};
+use tidegate_runtime::outbound::{Body, Caller, Outbound, OutboundError, Timeouts};
+use tidegate_runtime::{
+    EndCause, Exchange, Grants, Late, Limits, LoadError, Runtime, RuntimeConfig, StopOutcome, Verdict,
+};
+use tidegate_tests::components::guest;
 use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, stop};
 
 const READING: Duration = Duration::from_millis(1);
@@ -188,4 +194,93 @@ impl Write for Capture {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Answers every request with nothing, once it has all of its body; and counts them and their bytes.
+#[derive(Clone, Default)]
+struct Answers(Arc<Mutex<Made>>);
+
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+struct Made {
+    requests: usize,
+    bytes: usize,
+    broken_off: usize,
+}
+
+impl Answers {
+    fn made(&self) -> Made {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Made)) {
+        count(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Outbound for Answers {
+    fn send(
+        &self,
+        request: http::Request<Body>,
+        _caller: Caller,
+        _timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>> {
+        let this = self.clone();
+        this.count(|made| made.requests += 1);
+        Box::pin(async move {
+            let mut body = request.into_body();
+            while let Some(frame) = body.frame().await {
+                match frame.map(|frame| frame.data_ref().map_or(0, |data| data.len())) {
+                    Ok(bytes) => this.count(|made| made.bytes += bytes),
+                    Err(error) => {
+                        this.count(|made| made.broken_off += 1);
+                        return Err(error);
+                    }
+                }
+            }
+            Ok(http::Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+        })
+    }
+
+    fn requests_per_call(&self) -> usize {
+        8
+    }
+}
+
+/// A plugin that makes requests, and has so much wall time for a call.
+async fn caller(wall: Duration, answers: &Answers) -> Loaded {
+    let grants = Grants { http: Some(Arc::new(answers.clone())), ..Grants::default() };
+    let limits = Limits { wall, ..Limits::default() };
+    Fixture { limits, grants, ..Fixture::new(guest("caller")) }.load(&runtime()).await.expect("loads")
+}
+
+async fn call(plugin: &Loaded, deed: &str) -> Result<Verdict, EndCause> {
+    let (_, result) = plugin.on_request(exchange(&[("x-call", deed)])).await;
+    result.map_err(|error| error.cause)
+}
+
+#[tokio::test]
+async fn no_request_is_made_after_the_deadline() {
+    let answers = Answers::default();
+    let late_from_the_start = caller(NOTHING, &answers).await;
+    let result = call(&late_from_the_start, r#"{"make": {"url": "http://a.test/"}}"#).await;
+    assert!(overran(&result), "{result:?}");
+    assert_eq!((late(&late_from_the_start, Late::HostCall), answers.made()), (1, Made::default()));
+
+    let never_done = caller(100 * READING, &answers).await;
+    let result = call(&never_done, r#"{"forever": {"url": "http://a.test/"}}"#).await;
+    assert!(overran(&result), "{result:?}");
+    // Each reads the clock at least once, when it is asked for.
+    let made = answers.made().requests;
+    assert!((1..=100).contains(&made), "{made}");
+}
+
+#[tokio::test]
+async fn no_piece_of_a_body_is_sent_after_the_deadline() {
+    let answers = Answers::default();
+    let plugin = caller(50 * READING, &answers).await;
+    let result = call(&plugin, r#"{"make": {"url": "http://a.test/", "method": "POST", "body": 1000000}}"#).await;
+    assert!(overran(&result), "{result:?}");
+    let made = answers.made();
+    // The clock is read for each piece, of which this guest makes 4 KiB each.
+    assert!(made.requests == 1 && made.bytes <= 50 * 4096, "{made:?}");
 }

@@ -3,6 +3,7 @@
 //! know what its configuration grants.
 
 pub mod buckets;
+mod http;
 
 use std::sync::Arc;
 
@@ -10,12 +11,15 @@ use tidegate_runtime::Grants;
 use tidegate_runtime::grants::Values;
 
 use self::buckets::{BucketProblem, Buckets};
+pub use self::http::Http;
 use crate::config::{self, Config};
 
 /// What there is to be granted.
 #[derive(Debug, Default)]
 pub struct Capabilities {
     buckets: Buckets,
+    /// Requests of plugins.
+    pub http: Http,
 }
 
 /// A capability that cannot be opened.
@@ -25,6 +29,9 @@ pub enum CapabilityError {
     /// A `[[kv]]`.
     #[error(transparent)]
     Bucket(#[from] BucketProblem),
+    /// `[outbound]`
+    #[error("no requests of plugins can be made: {0}")]
+    Http(#[from] tidegate_outbound::OpenError),
 }
 
 impl Capabilities {
@@ -33,20 +40,26 @@ impl Capabilities {
     /// # Errors
     /// When one of them cannot be opened.
     pub async fn open(config: &Config) -> Result<Arc<Self>, CapabilityError> {
-        Ok(Arc::new(Self { buckets: Buckets::open(&config.buckets).await? }))
+        Ok(Arc::new(Self { http: Http::open(&config.outbound).await?, buckets: Buckets::open(&config.buckets).await? }))
     }
 
     /// For `tidegate check`: nothing is opened, and plugins are refused whatever has an effect outside.
     #[must_use]
     pub fn closed(config: &Config) -> Arc<Self> {
-        Arc::new(Self { buckets: Buckets::stand_ins(&config.buckets) })
+        Arc::new(Self { http: Http::Closed, buckets: Buckets::stand_ins(&config.buckets) })
     }
 
     /// What this plugin has been granted. Its values have been read by whoever loads it.
     #[must_use]
     pub fn grants(&self, plugin: &config::Plugin, values: Option<Arc<Values>>) -> Grants {
-        let config::Grants { background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
-        Grants { background: *background, kv: self.buckets.grant(&plugin.name, kv), values, ..Grants::default() }
+        let config::Grants { http, background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
+        Grants {
+            http: http.as_ref().map(|granted| self.http.grant(&plugin.name, granted)),
+            kv: self.buckets.grant(&plugin.name, kv),
+            values,
+            background: *background,
+            ..Grants::default()
+        }
     }
 
     /// The key-value buckets.

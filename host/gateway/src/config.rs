@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
-//! | `settings`, `upstream`, `bucket`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
+//! | `settings`, `outbound`, `upstream`, `bucket`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
 //! | `secret` | where secrets are |
 //! | `names` | names, and references to them |
 //! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
@@ -16,6 +16,7 @@ mod build;
 mod diagnostic;
 mod grants;
 mod names;
+mod outbound;
 mod plugin;
 mod reader;
 mod route;
@@ -42,6 +43,8 @@ pub use self::grants::Grants;
 pub(crate) use self::reader::nearest;
 pub use self::secret::SecretSource;
 pub use self::units::{HumanDuration, HumanSize};
+/// `[outbound]`: how the requests of plugins are made.
+pub use tidegate_outbound::Settings as Outbound;
 
 /// The longest config file that is read, bytes.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -59,6 +62,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[log]`
     pub log: Log,
+    /// `[outbound]`
+    pub outbound: Outbound,
     /// `[[upstream]]`, in file order.
     pub upstreams: Vec<Upstream>,
     /// `[[kv]]`, in file order.

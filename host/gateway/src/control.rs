@@ -257,6 +257,7 @@ fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
         ("log", running.log != new.log),
         ("kv", running.buckets != new.buckets),
         ("cache", running.cache != new.cache),
+        ("outbound", running.outbound != new.outbound),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -6,6 +6,7 @@ mod keyvalue;
 mod lifecycle;
 mod log;
 mod metrics;
+mod outbound;
 mod outbox;
 mod snapshot;
 mod values;
@@ -54,6 +55,8 @@ pub(crate) struct Guest {
     backlog: Arc<Backlog>,
     /// Bytes of the values in its key-value claims.
     claimed: usize,
+    /// The HTTP requests that it makes.
+    pub(crate) requests: outbound::Requests,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
     wasi: WasiCtx,
@@ -80,6 +83,7 @@ impl Guest {
             exchange: Exchange::none(),
             lifecycle,
             snapshots,
+            requests: outbound::Requests::new(grants.http.clone(), meter.clone()),
             grants,
             backlog,
             claimed: 0,
@@ -146,6 +150,7 @@ impl WasiView for Guest {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    outbound::add_to_linker(&mut linker)?;
     Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
     Ok(linker)
 }

@@ -122,6 +122,7 @@ impl Template {
         store.set_epoch_deadline(1);
         let limits = Within { meter: &meter, environment: &self.environment, deadline, halt: &self.halt };
         let made = limits.poll(self.pre.instantiate_async(&mut store)).await;
+        store.data_mut().requests.end_call();
         let instance = match made {
             Ok(Ok(instance)) => instance,
             Ok(Err(error)) => {
@@ -218,7 +219,9 @@ impl Instance {
         self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
-        let ended = match limits.poll(call.run(&mut self.store, &self.functions)).await {
+        let ended = limits.poll(call.run(&mut self.store, &self.functions)).await;
+        self.store.data_mut().requests.end_call();
+        let ended = match ended {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),
             Ok(Ok(Err(text))) => {

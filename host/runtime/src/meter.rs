@@ -189,6 +189,11 @@ impl Meter {
         late
     }
 
+    /// Whether the deadline of the call has passed. For what the host does for a call on other threads; it ends nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.clock.now() > self.deadline()
+    }
+
     /// To be asked by every host call that has an effect, before it has it: fails after the deadline, which ends the call.
     /// The epoch ends a guest at its next tick; this is for what it asks for until then.
     pub(crate) fn fence(&self) -> wasmtime::Result<()> {

@@ -43,6 +43,7 @@ pub struct ConfigFile {
     reload: Lines,
     log: Lines,
     shutdown: Lines,
+    outbound: Lines,
     upstreams: Vec<(String, SocketAddr)>,
     buckets: Vec<Lines>,
     plugins: Vec<PluginTable>,
@@ -60,6 +61,7 @@ impl ConfigFile {
             reload: Lines::default(),
             log: Lines::of(["format = 'json'"]),
             shutdown: Lines::of(["grace = '20s'", "drain = '10s'", "flush = '1s'"]),
+            outbound: Lines::default(),
             upstreams: vec![("origin".to_owned(), origin)],
             buckets: Vec::new(),
             plugins: Vec::new(),
@@ -100,6 +102,13 @@ impl ConfigFile {
     #[must_use]
     pub fn shutdown(mut self, line: &str) -> Self {
         self.shutdown.set(line);
+        self
+    }
+
+    /// A line of `[outbound]`.
+    #[must_use]
+    pub fn outbound(mut self, line: &str) -> Self {
+        self.outbound.set(line);
         self
     }
 
@@ -148,6 +157,7 @@ impl ConfigFile {
         self.reload.write("[reload]", &mut text);
         self.log.write("[log]", &mut text);
         self.shutdown.write("[shutdown]", &mut text);
+        self.outbound.write("[outbound]", &mut text);
         for (name, address) in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\nname = '{name}'\ntargets = ['http://{address}']");
         }

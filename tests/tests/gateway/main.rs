@@ -13,6 +13,7 @@ mod interleavings;
 mod keyvalue;
 mod many_reloads;
 mod nothing_lost;
+mod outbound;
 mod reload;
 mod secrets;
 mod signals;

@@ -144,6 +144,7 @@ impl From<crate::capabilities::CapabilityError> for Failure {
                 BucketOpenError::Secret(secret) => secret.hint(),
                 BucketOpenError::Store(_) => None,
             },
+            CapabilityError::Http(_) => None,
         };
         Self::Gateway(Message { text: error.to_string(), hint })
     }

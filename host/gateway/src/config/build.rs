@@ -15,7 +15,8 @@ use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
 use super::{
-    Bucket, BucketKind, Config, Plugin, Route, Shutdown, Upstream, bucket, last_to_stop, plugin, route, upstream,
+    Bucket, BucketKind, Config, Plugin, Route, Shutdown, Upstream, bucket, last_to_stop, outbound, plugin, route,
+    upstream,
 };
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
@@ -64,6 +65,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let shutdown_is_sound = problems.count() == before;
     let reload = settings::reload(top.table("reload", "[reload]"));
     let log = settings::log(top.table("log", "[log]"));
+    let outbound = outbound::outbound(top.table("outbound", "[outbound]"), folder, files);
     let (upstreams, upstream_names) = upstreams(&top);
     let (buckets, bucket_names) = buckets(&top, folder);
     let (plugins, plugin_names) = plugins(&top, folder, files, &bucket_names);
@@ -73,7 +75,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, reload, log, upstreams, buckets, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, outbound, upstreams, buckets, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {

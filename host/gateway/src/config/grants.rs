@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use tidegate_outbound::Granted;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::names::{Names, name};
+use super::outbound;
 use super::reader::{Table, nearest};
 use super::secret::{self, SecretSource};
 
@@ -17,6 +19,8 @@ const MOST_SECRETS: usize = 64;
 /// What one plugin has been granted. Nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
+    /// `http`: it may make requests to these origins; `None` if it may not even import what makes them.
+    pub http: Option<Vec<Granted>>,
     /// `background`: it may put work off.
     pub background: bool,
     /// `metrics`: it may keep numbers in the gateway's metrics.
@@ -43,6 +47,7 @@ pub(super) struct Context<'a> {
 /// Read `[plugin.grants]`.
 pub(super) fn grants(table: Table<'_>, context: Context<'_>) -> Grants {
     let grants = Grants {
+        http: outbound::http(&table),
         background: table.boolean("background", false),
         metrics: table.boolean("metrics", false),
         kv: kv(&table, context.buckets),

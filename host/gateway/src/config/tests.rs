@@ -4,6 +4,7 @@
 mod background;
 mod changes;
 mod keyvalue;
+mod outbound;
 
 use std::path::Path;
 use std::time::Duration;
@@ -832,7 +833,7 @@ sha256 = "1234"
 [[plugin]]
 path = "b.wasm"
 [plugin.grants]
-http = ["https://api.example.com"]
+http = ["api.example.com"]
 [[route]]
 path = "/x/"
 upstream = "api"
@@ -889,12 +890,12 @@ error: [[plugin]] has no `name`
    | ^^^^^^^^^^
 hint: add `name = ".."`
 
-error: there is no grant `http`
-  --> tidegate.toml:14:1
+error: this origin cannot be granted
+  --> tidegate.toml:14:9
    |
-14 | http = ["https://api.example.com"]
-   | ^^^^ this version has no grants
-hint: take the key out; every plugin has lifecycle, logging, clocks and random without a grant
+14 | http = ["api.example.com"]
+   |         ^^^^^^^^^^^^^^^^^ expected a URL
+hint: write "https://api.example.com"
 
 error: there are two routes for `/x`
   --> tidegate.toml:19:8

@@ -19,6 +19,7 @@ use crate::bindings::logging;
 use crate::contract::Hook;
 use crate::host::Guest;
 use crate::meter::Meter;
+use crate::outbound::Caller;
 use crate::redact::{Redacted, Redaction};
 
 /// Bytes of one line.
@@ -101,6 +102,12 @@ impl GuestLog {
     /// The request that this call is about, if it is about one.
     pub(crate) fn request(&self) -> Option<Arc<str>> {
         self.state().request.clone()
+    }
+
+    /// Whose call it is.
+    pub(crate) fn caller(&self) -> Caller {
+        let state = self.state();
+        Caller { hook: state.hook, request_id: state.request.clone() }
     }
 
     /// A call has ended, and another begins or the instance is gone.

@@ -10,7 +10,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late, PluginStats, SnapshotOutcome};
 
-use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets};
+use super::{
+    Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, outbound,
+};
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
 
@@ -70,7 +72,7 @@ fn seconds(micros: u64) -> f64 {
 }
 
 /// Buckets as the encoder wants them: upper bound in seconds and count; the last one has no bound.
-fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
+pub(super) fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
     let bounds = bounds.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
     bounds.zip(counts.iter().copied()).collect()
 }
@@ -91,6 +93,7 @@ impl Metrics {
         self.encode_plugins(out)?;
         self.encode_stops(out)?;
         buckets::encode(self.capabilities.buckets(), out)?;
+        outbound::encode(&self.capabilities.http, out)?;
         if let Some(dropped) = &self.access_dropped {
             let dropped = u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
             out.counter("access_log_dropped_lines", "Lines of the access log that found no room", dropped)?;
