@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Empty};
+use tidegate_keyvalue::{Bounds, Memory, Namespace, PluginBucket, Store, WhenFull};
 use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
+use tidegate_runtime::grants::{Bucket, BucketError, Buckets};
 use tidegate_runtime::outbound::{Body, Caller, Outbound, OutboundError, Timeouts};
 use tidegate_runtime::{
-    EndCause, Exchange, Grants, Late, Limits, LoadError, Runtime, RuntimeConfig, StopOutcome, Verdict,
+    EndCause, Exchange, Grants, Late, Limits, LoadError, PluginSpec, Runtime, RuntimeConfig, StopOutcome, Verdict,
 };
-use tidegate_tests::components::guest;
+use tidegate_tests::components::{self, guest};
 use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, stop};
 
 const READING: Duration = Duration::from_millis(1);
@@ -283,4 +285,32 @@ async fn no_piece_of_a_body_is_sent_after_the_deadline() {
     let made = answers.made();
     // The clock is read for each piece, of which this guest makes 4 KiB each.
     assert!(made.requests == 1 && made.bytes <= 50 * 4096, "{made:?}");
+}
+
+/// One bucket, whatever it is called.
+struct One(Arc<dyn Namespace>);
+
+impl Buckets for One {
+    fn open(&self, _name: &str) -> Result<Arc<dyn Bucket>, BucketError> {
+        Ok(Arc::new(PluginBucket::new(Arc::clone(&self.0), 1024, Arc::default())))
+    }
+}
+
+#[tokio::test]
+async fn keys_are_stored_up_to_the_deadline_and_none_after_it() {
+    let bounds =
+        Bounds { max_entries: 10_000, max_bytes: 1 << 20, max_value: 1024, ttl: None, when_full: WhenFull::Refuse };
+    let namespace = Store::Memory(Memory::new(bounds)).namespace(None);
+    let grants =
+        Grants { kv: Some(Arc::new(One(Arc::clone(&namespace)))), values: Some(Arc::default()), ..Grants::default() };
+    let limits = Limits { wall: 20 * READING, ..Limits::default() };
+    let spec = PluginSpec { grants, limits, ..PluginSpec::new("keeper") };
+    let plugin = runtime().load(spec, components::read(&components::guest("keeper"))).await.expect("loads");
+    let fields = [("x-op", "flood"), ("x-bucket", "b"), ("x-key", "k"), ("x-value", "v"), ("x-count", "1000")];
+    let (_, result) = plugin.on_request(exchange(&fields)).await;
+    assert!(overran(&result.map_err(|error| error.cause)));
+    // One per reading of the clock.
+    let stored = namespace.usage().expect("it is in memory").entries;
+    assert!((1..=20).contains(&stored), "{stored}");
+    assert_eq!(plugin.stats().late.iter().sum::<u64>(), 1, "the one after them was refused");
 }

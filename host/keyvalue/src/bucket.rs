@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tidegate_runtime::grants::{Bucket, BucketError, Entry};
+use tidegate_runtime::grants::{Bucket, BucketError, Entry, Keys};
 
 use crate::counts::{Counts, Operation, Outcome};
 use crate::error::StoreError;
@@ -90,7 +90,7 @@ impl Bucket for PluginBucket {
         })
     }
 
-    fn keys(&self, cursor: Option<String>) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), BucketError>> {
+    fn keys(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Keys, BucketError>> {
         Box::pin(async move {
             let counting = self.begin(Operation::ListKeys);
             let listed = async {

@@ -271,7 +271,7 @@ impl Remote {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<jetstream::Error>()
-                && u64::from(error.error_code().0) == STORE_FAILED
+                && error.error_code().0 == STORE_FAILED
             {
                 return StoreError::Full;
             }

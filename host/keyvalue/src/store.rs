@@ -79,7 +79,7 @@ pub enum Store {
     /// In a file.
     Sqlite(Sqlite),
     /// At a broker.
-    Nats(Nats),
+    Nats(Box<Nats>),
 }
 
 impl Store {

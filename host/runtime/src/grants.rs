@@ -180,12 +180,15 @@ pub trait Bucket: Send + Sync + 'static {
     /// Remove a key.
     fn delete(&self, key: String) -> BoxFuture<'_, Result<(), BucketError>>;
     /// A page of the keys, from a cursor that an earlier page gave; and the next cursor.
-    fn keys(&self, cursor: Option<String>) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), BucketError>>;
+    fn keys(&self, cursor: Option<String>) -> BoxFuture<'_, Result<Keys, BucketError>>;
     /// Store a value if the key still has this revision (`None`: is still absent); `false` if it has not.
     fn swap(&self, key: String, revision: Option<u64>, value: Vec<u8>) -> BoxFuture<'_, Result<bool, BucketError>>;
     /// Add to a decimal number; the sum.
     fn increment(&self, key: String, delta: i64) -> BoxFuture<'_, Result<i64, BucketError>>;
 }
+
+/// A page of keys, and the cursor of the next one if there may be more.
+pub type Keys = (Vec<String>, Option<String>);
 
 /// A value of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -196,7 +196,7 @@ async fn open(bucket: &config::Bucket) -> Result<Store, BucketOpenError> {
                 replicas: *replicas,
                 storage: *storage,
             };
-            Store::Nats(Nats::connect(config).await?)
+            Store::Nats(Box::new(Nats::connect(config).await?))
         }
     })
 }

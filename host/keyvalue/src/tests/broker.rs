@@ -154,7 +154,7 @@ async fn what_the_broker_has_no_room_for_is_refused_and_what_is_too_long_for_it_
     let small = NatsConfig { max_bytes: 10_000, max_value: 4 << 20, ..config(&broker, "small") };
     let nats = Nats::connect(small).await.expect("it can be used");
     works(&nats).await;
-    let store = Store::Nats(nats);
+    let store = Store::Nats(Box::new(nats));
     let (namespace, other) = (store.namespace(Some("one")), store.namespace(Some("other")));
     let mut refused = None;
     for number in 0..100 {

@@ -45,6 +45,6 @@ async fn kv_figures() {
     measure("memory, evict and ttl", &*memory.namespace(None), 100_000, 1_000_000).await;
     let sqlite = Store::Sqlite(Sqlite::open(config).expect("it opens"));
     measure("sqlite", &*sqlite.namespace(None), 10_000, 20_000).await;
-    let nats = Store::Nats(nats(&broker, "figures").await);
+    let nats = Store::Nats(Box::new(nats(&broker, "figures").await));
     measure("nats on the same machine", &*nats.namespace(None), 1_000, 5_000).await;
 }

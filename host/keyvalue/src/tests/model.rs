@@ -264,7 +264,7 @@ proptest! {
 fn a_broker_does_what_the_model_does() {
     block_on(async {
         let broker = Broker::start().await;
-        let store = Store::Nats(nats(&broker, "model").await);
+        let store = Store::Nats(Box::new(nats(&broker, "model").await));
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         for number in 0..24 {
             let steps = steps().new_tree(&mut runner).expect("a history").current();
@@ -309,6 +309,6 @@ fn a_listing_has_every_key_once() {
         let broker = Broker::start().await;
         pages(&Store::Memory(Memory::new(roomy())), 2_500).await;
         pages(&Store::Sqlite(Sqlite::open(config).expect("it opens")), 2_500).await;
-        pages(&Store::Nats(nats(&broker, "pages").await), 2_100).await;
+        pages(&Store::Nats(Box::new(nats(&broker, "pages").await)), 2_100).await;
     });
 }

@@ -449,7 +449,13 @@ secrets = [
 ]
 "#,
         ),
-        "",
+        r#"
+error: the file is not valid TOML
+ --> tidegate.toml:2:8
+  |
+2 | error: `token` is both a value of `config` and a secret
+  |        ^ key with no value, expected `=`
+"#,
     );
     check(&plugin("", "[plugin.grants]\nsecrets = { name = \"token\", file = \"a\" }"), "");
 }
