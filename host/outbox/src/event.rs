@@ -159,10 +159,7 @@ mod tests {
         assert_eq!(says(attributes(&[("a", "1"), ("a", "2")])), "there are two attributes `a`");
         assert_eq!(says(attributes(&[("a", "1\n2")])), "the value of an attribute has control characters");
         let many: Vec<(String, String)> = (0..33).map(|n| (format!("a{n}"), String::new())).collect();
-        assert_eq!(
-            says(Draft { attributes: many, ..Draft::default() }),
-            "there are 33 attributes; at most 32 fit"
-        );
+        assert_eq!(says(Draft { attributes: many, ..Draft::default() }), "there are 33 attributes; at most 32 fit");
     }
 
     #[test]

@@ -160,8 +160,7 @@ impl Outbox {
         }
         let shared = Arc::new(Shared::new(account, desks));
         let reader = Reader::start(connection).map_err(|error| unusable(error.to_string()))?;
-        let end =
-            Writer::start(store, Arc::clone(&shared), last).map_err(|error| unusable(error.to_string()))?;
+        let end = Writer::start(store, Arc::clone(&shared), last).map_err(|error| unusable(error.to_string()))?;
         let outbox = Self {
             core: Arc::new(Core { shared, limits: options.limits }),
             orphans,
@@ -343,7 +342,10 @@ impl Publisher {
         for draft in &drafts {
             if draft.body.len() as u64 > limits.max_event {
                 let length = draft.body.len();
-                return Err(PublishError::TooLarge(format!("{length} bytes; at most {} in an event", limits.max_event)));
+                return Err(PublishError::TooLarge(format!(
+                    "{length} bytes; at most {} in an event",
+                    limits.max_event
+                )));
             }
             draft.check().map_err(PublishError::Invalid)?;
             usage.events += 1;

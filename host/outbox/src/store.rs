@@ -116,7 +116,10 @@ impl OpenError {
     pub fn hint(&self) -> String {
         match self {
             Self::Unusable { .. } => "the file and its folder must be there and be writable for this user".to_owned(),
-            Self::InUse { .. } => "each gateway needs an outbox of its own; stop the other process, or set another `[outbox] path`".to_owned(),
+            Self::InUse { .. } => {
+                "each gateway needs an outbox of its own; stop the other process, or set another `[outbox] path`"
+                    .to_owned()
+            }
             Self::Foreign { .. } => "set `[outbox] path` to a file that does not exist yet".to_owned(),
             Self::Newer { .. } => "run the version of tidegate that wrote it, until it is empty".to_owned(),
             Self::Damaged { .. } => {
@@ -217,7 +220,10 @@ fn prepare(connection: &Connection, durability: Durability) -> rusqlite::Result<
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let problem = format!("the file system does not let it be in WAL mode, but only in {mode} mode");
-        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(problem)));
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(problem),
+        ));
     }
     connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
     let synchronous = match durability {
@@ -252,8 +258,10 @@ fn look_over(connection: &Connection, path: &Path) -> Result<(), OpenError> {
         Err(error) => return Err(opening(path, &error)),
     }
     let orphans = |query: &str| connection.query_row(query, [], |row| row.get::<_, i64>(0));
-    let events = orphans("SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = e.seq)");
-    let deliveries = orphans("SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.seq = d.seq)");
+    let events =
+        orphans("SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.seq = e.seq)");
+    let deliveries =
+        orphans("SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.seq = d.seq)");
     match (events, deliveries) {
         (Ok(0), Ok(0)) => Ok(()),
         (Ok(events), Ok(deliveries)) => {
@@ -267,7 +275,9 @@ fn look_over(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 fn opening(path: &Path, error: &rusqlite::Error) -> OpenError {
     let problem = describe(error);
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Damaged { path: path.to_owned(), problem },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            OpenError::Damaged { path: path.to_owned(), problem }
+        }
         _ => OpenError::Unusable { path: path.to_owned(), problem },
     }
 }

@@ -274,8 +274,7 @@ impl Writer {
     /// One transaction, or what can be had of it.
     fn settle_or_keep(&mut self, publishes: Vec<Publish>) {
         // Nothing takes effect for who has given up.
-        let (publishes, gone): (Vec<_>, Vec<_>) =
-            publishes.into_iter().partition(|publish| !publish.reply.is_closed());
+        let (publishes, gone): (Vec<_>, Vec<_>) = publishes.into_iter().partition(|publish| !publish.reply.is_closed());
         for publish in gone {
             self.shared.account().release(&publish.source, publish.usage);
         }
@@ -311,11 +310,7 @@ impl Writer {
     }
 
     /// Write. What could not be written comes back.
-    fn commit(
-        &mut self,
-        publishes: Vec<Publish>,
-        settled: &[Settled],
-    ) -> Result<(), (rusqlite::Error, Vec<Publish>)> {
+    fn commit(&mut self, publishes: Vec<Publish>, settled: &[Settled]) -> Result<(), (rusqlite::Error, Vec<Publish>)> {
         let (first, accepted) = (self.next, status::now());
         let shared = Arc::clone(&self.shared);
         let mut events = Vec::new();

@@ -104,7 +104,9 @@ impl Topics {
         problems.push(match nearest(pattern.as_str(), &topics) {
             Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
             None if topics.is_empty() => problem.hint("add an [[outbox.sink]] with this topic"),
-            None => problem.hint(format!("the sinks take {}; add an [[outbox.sink]] with this topic", topics.join(", "))),
+            None => {
+                problem.hint(format!("the sinks take {}; add an [[outbox.sink]] with this topic", topics.join(", ")))
+            }
         });
     }
 }
@@ -160,7 +162,8 @@ pub(super) fn outbox(table: Table<'_>, folder: &Path) -> Option<Outbox> {
         sinks.push((sink, span));
     }
     if sinks.len() > MOST_SINKS {
-        let problem = Diagnostic::at(table.span(), format!("there are {} sinks; at most {MOST_SINKS} fit", sinks.len()));
+        let problem =
+            Diagnostic::at(table.span(), format!("there are {} sinks; at most {MOST_SINKS} fit", sinks.len()));
         table.problems().push(problem);
     }
     if table.span_of("sink").is_none() {

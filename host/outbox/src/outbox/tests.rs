@@ -141,7 +141,10 @@ async fn what_is_published_is_delivered_with_everything_it_had() {
     let got = memory.got();
     let Event { id, source, topic, key, content_type, attributes, body, accepted: _ } = &*got[0];
     assert_eq!((&vec![*id], &**source, &**topic), (&ids, "audit", "audit.login"));
-    assert_eq!((key, content_type, attributes, body), (&draft.key, &draft.content_type, &draft.attributes, &draft.body));
+    assert_eq!(
+        (key, content_type, attributes, body),
+        (&draft.key, &draft.content_type, &draft.attributes, &draft.body)
+    );
     assert_eq!(id.get_version_num(), 7);
     outbox.flush().await;
     let status = outbox.status();
@@ -559,7 +562,10 @@ mod histories {
     #[derive(Debug, Clone)]
     enum Step {
         /// Publish so many events with this key, 0 for none.
-        Publish { key: u8, events: usize },
+        Publish {
+            key: u8,
+            events: usize,
+        },
         /// The sink refuses this event from now on, if there is one.
         Poison(usize),
         Away(bool),
@@ -609,7 +615,9 @@ mod histories {
                         drafts.push(if key == 0 { draft(&body) } else { keyed(&key.to_string(), &body) });
                     }
                     match publisher.publish("t", drafts.clone()).await {
-                        Ok(ids) => accepted.extend(ids.into_iter().zip(drafts).map(|(id, draft)| (id, (key, draft.body)))),
+                        Ok(ids) => {
+                            accepted.extend(ids.into_iter().zip(drafts).map(|(id, draft)| (id, (key, draft.body))))
+                        }
                         Err(error) => {
                             prop_assert_eq!(error, PublishError::Full);
                             prop_assert!(outbox.status().events as usize + events > 60);
@@ -652,7 +660,8 @@ mod histories {
             }
         }
         for wanted in 1..3 {
-            let of_key: Vec<_> = seen.iter().filter(|id| accepted.get(*id).is_some_and(|(key, _)| *key == wanted)).collect();
+            let of_key: Vec<_> =
+                seen.iter().filter(|id| accepted.get(*id).is_some_and(|(key, _)| *key == wanted)).collect();
             prop_assert!(of_key.is_sorted(), "key {}", wanted);
         }
         let dead = status.dead as usize;

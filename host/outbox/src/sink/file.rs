@@ -253,10 +253,12 @@ mod tests {
     async fn a_folder_that_is_not_there_is_out_of_reach_until_it_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("later/events");
-        let sink =
-            FileSink::new(FileOptions { path: path.clone(), ..options(folder.path()) }).expect("a thread");
+        let sink = FileSink::new(FileOptions { path: path.clone(), ..options(folder.path()) }).expect("a thread");
         let error = sink.deliver(vec![event(1)]).await.expect_err("no folder");
-        assert!(matches!(&error.problem, super::super::Problem::Unreachable(text) if text.contains("later/events")), "{error}");
+        assert!(
+            matches!(&error.problem, super::super::Problem::Unreachable(text) if text.contains("later/events")),
+            "{error}"
+        );
         std::fs::create_dir(folder.path().join("later")).expect("a folder");
         assert_eq!(sink.deliver(vec![event(1)]).await, Ok(()));
         assert_eq!(numbers(&path), [1]);

@@ -147,7 +147,10 @@ mod tests {
     #[test]
     fn a_body_goes_as_json_as_text_or_as_base64() {
         let json = Some("application/problem+json; charset=utf-8");
-        assert_eq!(ending(json, b"{\n \"big\": 12345678901234567890123,\n \"a\": \"x\\n\"\n}"), "\"data\":{ \"big\": 12345678901234567890123, \"a\": \"x\\n\"}}\n");
+        assert_eq!(
+            ending(json, b"{\n \"big\": 12345678901234567890123,\n \"a\": \"x\\n\"\n}"),
+            "\"data\":{ \"big\": 12345678901234567890123, \"a\": \"x\\n\"}}\n"
+        );
         assert_eq!(ending(json, b"{oops"), "\"data\":\"{oops\"}\n");
         assert_eq!(ending(json, "[".repeat(100).as_bytes()), format!("\"data\":\"{}\"}}\n", "[".repeat(100)));
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));

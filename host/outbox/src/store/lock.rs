@@ -40,10 +40,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         // On a full disk the lock holds without a number in it.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
     }
 }

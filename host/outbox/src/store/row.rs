@@ -15,8 +15,7 @@ use uuid::Uuid;
 use crate::event::Event;
 
 /// The columns of [`decode`], in its order.
-pub(crate) const COLUMNS: &str =
-    "event.seq, event.id, event.checksum, event.accepted, event.source, event.topic, event.key, event.content_type, event.attributes, event.body";
+pub(crate) const COLUMNS: &str = "event.seq, event.id, event.checksum, event.accepted, event.source, event.topic, event.key, event.content_type, event.attributes, event.body";
 /// How many there are.
 pub(crate) const WIDTH: usize = 10;
 
@@ -64,10 +63,12 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<(i64, Result<Event, Dama
 }
 
 fn event(seq: i64, row: &Row<'_>) -> rusqlite::Result<Result<Event, Damage>> {
-    let bytes = |at| Ok::<_, rusqlite::Error>(match row.get_ref(at)? {
-        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Some(bytes),
-        _ => None,
-    });
+    let bytes = |at| {
+        Ok::<_, rusqlite::Error>(match row.get_ref(at)? {
+            ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Some(bytes),
+            _ => None,
+        })
+    };
     let text = |at| Ok::<_, rusqlite::Error>(bytes(at)?.and_then(|bytes| std::str::from_utf8(bytes).ok()));
     let accepted = match row.get_ref(3)? {
         ValueRef::Integer(micros) => u64::try_from(micros).ok().map(Duration::from_micros),

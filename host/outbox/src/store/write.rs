@@ -65,7 +65,8 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut numbers = Vec::new();
         for name in names {
-            let known = transaction.query_row("SELECT id FROM sink WHERE name = ?", [name], |row| row.get(0)).optional()?;
+            let known =
+                transaction.query_row("SELECT id FROM sink WHERE name = ?", [name], |row| row.get(0)).optional()?;
             numbers.push(match known {
                 Some(number) => number,
                 None => transaction

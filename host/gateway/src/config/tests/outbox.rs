@@ -43,8 +43,7 @@ fn every_key_of_an_outbox_is_read() {
     assert_eq!((&**name, topics, *attempts, kind), ("all", vec!["a.>", "b"], 1, &SinkKind::Stdout));
     assert_eq!((backoff.first, backoff.longest), (Duration::from_secs(1), Duration::from_secs(2)));
     assert_eq!(*timeout, Duration::from_secs(3));
-    let file =
-        FileOptions { path: "/var/c".into(), rotate: 1 << 10, keep: 0, durability: Durability::Power };
+    let file = FileOptions { path: "/var/c".into(), rotate: 1 << 10, keep: 0, durability: Durability::Power };
     assert_eq!(outbox.sinks[1].kind, SinkKind::File(file));
 }
 
@@ -160,14 +159,17 @@ fn topics_are_granted_that_some_sink_takes() {
 
 #[test]
 fn topics_that_are_granted_without_an_outbox() {
-    check_with(&format!("{PLUGIN}[plugin.grants]\noutbox = [\"audit.*\"]\n"), r#"
+    check_with(
+        &format!("{PLUGIN}[plugin.grants]\noutbox = [\"audit.*\"]\n"),
+        r#"
 error: events are granted, but there is no outbox
  --> tidegate.toml:5:10
   |
 5 | outbox = ["audit.*"]
   |          ^^^^^^^^^^^
 hint: add `[outbox]` with a `path`, and an [[outbox.sink]] for each topic
-"#);
+"#,
+    );
 }
 
 #[test]

@@ -113,7 +113,8 @@ async fn while_the_sink_is_out_of_reach_everything_waits_and_no_attempt_counts()
 
 #[tokio::test]
 async fn an_event_that_takes_the_sink_away_each_time_does_not_hold_up_the_others() {
-    let (mut queue, mut now) = (queue(3, &[Some("poison"), Some("poison"), Some("b"), None, Some("c")]), Instant::now());
+    let (mut queue, mut now) =
+        (queue(3, &[Some("poison"), Some("poison"), Some("b"), None, Some("c")]), Instant::now());
     let (mut got, mut outcomes, mut last) = (Vec::new(), Vec::new(), 5);
     for _ in 0..100 {
         match queue.next(1, now) {
