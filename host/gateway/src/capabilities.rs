@@ -4,14 +4,17 @@
 
 pub mod buckets;
 mod http;
+mod outbox;
 
 use std::sync::Arc;
 
+use tidegate_outbox::Outbox;
 use tidegate_runtime::Grants;
 use tidegate_runtime::grants::Values;
 
-use self::buckets::{BucketProblem, Buckets};
+use self::buckets::{BucketOpenError, BucketProblem, Buckets};
 pub use self::http::Http;
+pub use self::outbox::OutboxError;
 use crate::config::{self, Config};
 
 /// What there is to be granted.
@@ -20,6 +23,19 @@ pub struct Capabilities {
     buckets: Buckets,
     /// Requests of plugins.
     pub http: Http,
+    outbox: Availability<Arc<Outbox>>,
+}
+
+/// Whether something is there to be granted.
+#[derive(Debug, Default)]
+enum Availability<T> {
+    /// The configuration does not ask for it.
+    #[default]
+    Absent,
+    /// It does, but nothing may have an effect.
+    Closed,
+    /// It is there.
+    Open(T),
 }
 
 /// A capability that cannot be opened.
@@ -32,6 +48,24 @@ pub enum CapabilityError {
     /// `[outbound]`
     #[error("no requests of plugins can be made: {0}")]
     Http(#[from] tidegate_outbound::OpenError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+}
+
+impl CapabilityError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Outbox(error) => error.hint(),
+            Self::Bucket(problem) => match &problem.error {
+                BucketOpenError::Secret(secret) => secret.hint(),
+                BucketOpenError::Store(_) => None,
+            },
+            Self::Http(_) => None,
+        }
+    }
 }
 
 impl Capabilities {
@@ -40,20 +74,34 @@ impl Capabilities {
     /// # Errors
     /// When one of them cannot be opened.
     pub async fn open(config: &Config) -> Result<Arc<Self>, CapabilityError> {
-        Ok(Arc::new(Self { http: Http::open(&config.outbound).await?, buckets: Buckets::open(&config.buckets).await? }))
+        let outbox = match &config.outbox {
+            Some(config) => Availability::Open(outbox::open(config).await?),
+            None => Availability::Absent,
+        };
+        let http = Http::open(&config.outbound).await?;
+        Ok(Arc::new(Self { outbox, http, buckets: Buckets::open(&config.buckets).await? }))
     }
 
     /// For `tidegate check`: nothing is opened, and plugins are refused whatever has an effect outside.
     #[must_use]
     pub fn closed(config: &Config) -> Arc<Self> {
-        Arc::new(Self { http: Http::Closed, buckets: Buckets::stand_ins(&config.buckets) })
+        let outbox = if config.outbox.is_some() { Availability::Closed } else { Availability::Absent };
+        Arc::new(Self { outbox, http: Http::Closed, buckets: Buckets::stand_ins(&config.buckets) })
     }
 
     /// What this plugin has been granted. Its values have been read by whoever loads it.
     #[must_use]
     pub fn grants(&self, plugin: &config::Plugin, values: Option<Arc<Values>>) -> Grants {
-        let config::Grants { http, background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
+        let config::Grants { outbox: topics, http, background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
+        let outbox = match &self.outbox {
+            Availability::Open(outbox) => outbox::grant(outbox, plugin),
+            Availability::Closed | Availability::Absent if topics.is_empty() => None,
+            Availability::Closed => Some(Arc::new(outbox::Closed::CHECKING) as _),
+            // It has come with a reload.
+            Availability::Absent => Some(Arc::new(outbox::Closed::NEEDS_RESTART) as _),
+        };
         Grants {
+            outbox,
             http: http.as_ref().map(|granted| self.http.grant(&plugin.name, granted)),
             kv: self.buckets.grant(&plugin.name, kv),
             values,
@@ -68,8 +116,22 @@ impl Capabilities {
         &self.buckets
     }
 
-    /// Write out and let go of everything, once no plugin is left.
+    /// The outbox, if there is one.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&Arc<Outbox>> {
+        match &self.outbox {
+            Availability::Open(outbox) => Some(outbox),
+            Availability::Absent | Availability::Closed => None,
+        }
+    }
+
+    /// Let go of everything, once no plugin is left: what has been accepted and stored is safe.
     pub async fn close(&self) {
-        self.buckets.close().await;
+        let outbox = async {
+            if let Some(outbox) = self.outbox() {
+                outbox.close().await;
+            }
+        };
+        tokio::join!(outbox, self.buckets.close());
     }
 }

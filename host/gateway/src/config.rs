@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
-//! | `settings`, `outbound`, `upstream`, `bucket`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
+//! | `settings`, `outbound`, `outbox`, `upstream`, `bucket`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
 //! | `secret` | where secrets are |
 //! | `names` | names, and references to them |
 //! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
@@ -17,6 +17,7 @@ mod diagnostic;
 mod grants;
 mod names;
 mod outbound;
+mod outbox;
 mod plugin;
 mod reader;
 mod route;
@@ -40,6 +41,7 @@ pub use self::bucket::{Bucket, BucketKind, Login, NatsBucket};
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::grants::Grants;
+pub use self::outbox::{Nats, Outbox, OutboxSink, SinkKind, Webhook};
 pub(crate) use self::reader::nearest;
 pub use self::secret::SecretSource;
 pub use self::units::{HumanDuration, HumanSize};
@@ -64,6 +66,8 @@ pub struct Config {
     pub log: Log,
     /// `[outbound]`
     pub outbound: Outbound,
+    /// `[outbox]`, if there is one.
+    pub outbox: Option<Outbox>,
     /// `[[upstream]]`, in file order.
     pub upstreams: Vec<Upstream>,
     /// `[[kv]]`, in file order.

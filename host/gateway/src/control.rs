@@ -258,6 +258,7 @@ fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
         ("kv", running.buckets != new.buckets),
         ("cache", running.cache != new.cache),
         ("outbound", running.outbound != new.outbound),
+        ("outbox", running.outbox != new.outbox),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

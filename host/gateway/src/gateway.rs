@@ -138,6 +138,7 @@ impl Gateway {
             phase: phase.view(),
             control: control.clone(),
             ongoing: Arc::clone(&ongoing),
+            outbox: capabilities.outbox().cloned(),
             asked_to_stop: Arc::clone(&asked_to_stop),
             tokens,
         });

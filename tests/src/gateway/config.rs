@@ -49,6 +49,7 @@ pub struct ConfigFile {
     plugins: Vec<PluginTable>,
     routes: Vec<(String, Vec<String>)>,
     cache: Option<PathBuf>,
+    sections: String,
 }
 
 impl ConfigFile {
@@ -67,6 +68,7 @@ impl ConfigFile {
             plugins: Vec::new(),
             routes: Vec::new(),
             cache: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-cache")),
+            sections: String::new(),
         }
     }
 
@@ -109,6 +111,14 @@ impl ConfigFile {
     #[must_use]
     pub fn outbound(mut self, line: &str) -> Self {
         self.outbound.set(line);
+        self
+    }
+
+    /// More tables, as they stand in the file: `"[outbox]\npath = 'outbox.db'"`.
+    #[must_use]
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
         self
     }
 
@@ -170,6 +180,7 @@ impl ConfigFile {
         for (path, plugins) in &self.routes {
             let _ = writeln!(text, "[[route]]\npath = '{path}'\nupstream = 'origin'\nplugins = {plugins:?}");
         }
+        text.push_str(&self.sections);
         text
     }
 

@@ -14,6 +14,7 @@ mod keyvalue;
 mod many_reloads;
 mod nothing_lost;
 mod outbound;
+mod outbox;
 mod reload;
 mod secrets;
 mod signals;

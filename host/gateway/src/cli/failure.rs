@@ -137,16 +137,7 @@ impl From<crate::gateway::StartError> for Failure {
 
 impl From<crate::capabilities::CapabilityError> for Failure {
     fn from(error: crate::capabilities::CapabilityError) -> Self {
-        use crate::capabilities::CapabilityError;
-        use crate::capabilities::buckets::BucketOpenError;
-        let hint = match &error {
-            CapabilityError::Bucket(problem) => match &problem.error {
-                BucketOpenError::Secret(secret) => secret.hint(),
-                BucketOpenError::Store(_) => None,
-            },
-            CapabilityError::Http(_) => None,
-        };
-        Self::Gateway(Message { text: error.to_string(), hint })
+        Self::Gateway(Message { text: error.to_string(), hint: error.hint() })
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
+use super::grants::Grantable;
 use super::names::Names;
+use super::outbox::{self, Topics};
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
@@ -68,14 +70,17 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let outbound = outbound::outbound(top.table("outbound", "[outbound]"), folder, files);
     let (upstreams, upstream_names) = upstreams(&top);
     let (buckets, bucket_names) = buckets(&top, folder);
-    let (plugins, plugin_names) = plugins(&top, folder, files, &bucket_names);
+    let before = problems.count();
+    let outbox = top.table("outbox", "[outbox]").and_then(|table| outbox::outbox(table, folder));
+    let topics = Topics::of(outbox.as_ref(), top.span_of("outbox").is_some(), problems.count() == before);
+    let (plugins, plugin_names) = plugins(&top, folder, files, Grantable { buckets: &bucket_names, topics: &topics });
     let routes = routes(&top, &upstream_names, &plugin_names);
     // A part that was misread would make the sum wrong, and the complaint about it.
     if shutdown_is_sound {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, reload, log, outbound, upstreams, buckets, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, outbound, outbox, upstreams, buckets, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
@@ -114,14 +119,14 @@ fn buckets<'t>(top: &Table<'t>, folder: &Path) -> (Vec<Bucket>, Names<'t>) {
     (buckets, names)
 }
 
-fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files, buckets: &Names<'_>) -> (Vec<Plugin>, Names<'t>) {
+fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files, grantable: Grantable<'_>) -> (Vec<Plugin>, Names<'t>) {
     let problems = top.problems();
     let mut names = Names::new("plugin", problems);
     let mut plugins: Vec<Plugin> = Vec::new();
     for table in top.tables("plugin") {
         let span = table.span_of("name").unwrap_or(table.span());
         let path_span = table.span_of("path");
-        let plugin = plugin::plugin(table, folder, buckets);
+        let plugin = plugin::plugin(table, folder, grantable);
         names.insert(&plugin.name, plugins.len(), span);
         if let (Files::Checked, Some(span)) = (files, path_span) {
             file_is_there(&plugin, span, problems);

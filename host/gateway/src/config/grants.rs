@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_outbound::Granted;
+use tidegate_outbox::topic::Pattern;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::names::{Names, name};
 use super::outbound;
+use super::outbox::{self, Topics};
 use super::reader::{Table, nearest};
 use super::secret::{self, SecretSource};
 
@@ -19,6 +21,8 @@ const MOST_SECRETS: usize = 64;
 /// What one plugin has been granted. Nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
+    /// `outbox`: the topics to which it may publish events.
+    pub outbox: Vec<Pattern>,
     /// `http`: it may make requests to these origins; `None` if it may not even import what makes them.
     pub http: Option<Vec<Granted>>,
     /// `background`: it may put work off.
@@ -33,11 +37,20 @@ pub struct Grants {
     pub secrets: BTreeMap<Arc<str>, SecretSource>,
 }
 
-/// What the rest of the file says that grants refer to.
+/// What the rest of the file has to be granted.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
+pub(super) struct Grantable<'a> {
     /// The names of `[[kv]]`.
     pub(super) buckets: &'a Names<'a>,
+    /// What the sinks of `[outbox]` take.
+    pub(super) topics: &'a Topics,
+}
+
+/// What grants refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// What there is.
+    pub(super) there_is: Grantable<'a>,
     /// Files are looked for here.
     pub(super) folder: &'a Path,
     /// `[plugin.config]` of the plugin, as JSON.
@@ -47,10 +60,11 @@ pub(super) struct Context<'a> {
 /// Read `[plugin.grants]`.
 pub(super) fn grants(table: Table<'_>, context: Context<'_>) -> Grants {
     let grants = Grants {
+        outbox: outbox::grant(&table, context.there_is.topics),
         http: outbound::http(&table),
         background: table.boolean("background", false),
         metrics: table.boolean("metrics", false),
-        kv: kv(&table, context.buckets),
+        kv: kv(&table, context.there_is.buckets),
         config: config(&table, context.config),
         secrets: secrets(&table, context.folder),
     };

@@ -9,8 +9,8 @@ use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::grants::{self, Context};
-use super::names::{Names, name};
+use super::grants::{self, Context, Grantable};
+use super::names::name;
 use super::reader::{Table, Value};
 use super::settings::{DAY, MILLISECOND};
 use super::units::{HumanDuration, HumanSize};
@@ -25,10 +25,10 @@ const MOST_CALLS: usize = 1_000_000_000_000;
 /// The sizes that a memory may have, and the limits of it.
 const MEMORY: RangeInclusive<usize> = 64 << 10..=4 << 30;
 
-/// Read one `[[plugin]]`; `path` is taken from `folder`, and it may be granted these buckets.
-pub(super) fn plugin(table: Table<'_>, folder: &Path, buckets: &Names<'_>) -> Plugin {
+/// Read one `[[plugin]]`; `path` is taken from `folder`, and it may be granted what `there_is`.
+pub(super) fn plugin(table: Table<'_>, folder: &Path, there_is: Grantable<'_>) -> Plugin {
     let config = config(&table);
-    let context = Context { buckets, folder, config: &config };
+    let context = Context { there_is, folder, config: &config };
     let grants = table.table("grants", "[plugin.grants]").map(|table| grants::grants(table, context));
     let plugin = Plugin {
         name: name(&table).unwrap_or_else(|| Arc::from("")),

@@ -5,6 +5,7 @@ mod background;
 mod changes;
 mod keyvalue;
 mod outbound;
+mod outbox;
 
 use std::path::Path;
 use std::time::Duration;

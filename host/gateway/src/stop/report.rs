@@ -23,6 +23,8 @@ pub const SCHEMA: u32 = 1;
 const REQUESTS_CUT: u8 = 10;
 /// A plugin failed, trapped or overran its `shutdown`.
 const PLUGIN_FAILED: u8 = 11;
+/// Events were left in the outbox.
+const EVENTS_LEFT: u8 = 12;
 /// The codes that `exit_zero` maps to 0.
 const UNCLEAN: std::ops::RangeInclusive<u8> = 10..=12;
 
@@ -48,6 +50,9 @@ pub struct Report {
     /// What became of the work that plugins had put off, for each that had.
     #[serde(default)]
     pub deferred: Vec<DeferredReport>,
+    /// What became of the events in the outbox; `None` if there is no outbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<OutboxReport>,
     /// The code the process exits with; see [`exit_code`].
     pub exit_code: u8,
     /// Whether the process has come to its end; false in an answer of the admin API while the stop still runs.
@@ -77,6 +82,18 @@ pub struct Requests {
     pub completed: u64,
     /// Those that were cut off when the drain's share was used up.
     pub cut: u64,
+}
+
+/// What became of the events in the outbox. An event counts once for each sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutboxReport {
+    /// Those that sinks of the configuration still have to get. They are safe on disk.
+    pub pending: u64,
+    /// Those that were delivered since the stop began.
+    pub delivered: u64,
+    /// Dead letters in the file, whenever they became that.
+    pub dead: u64,
 }
 
 /// What became of one instance of a plugin.
@@ -201,13 +218,14 @@ pub fn millis(duration: Duration) -> u64 {
 }
 
 /// The code that says what happened: 0 all done in time, 10 exchanges were cut, 11 a plugin failed, trapped or
-/// overran, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
+/// overran, 12 events were left in the outbox, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
 /// signal does not.
 #[must_use]
 pub fn exit_code(
     requests: &Requests,
     plugins: &[PluginReport],
     deferred: &[DeferredReport],
+    outbox: Option<&OutboxReport>,
     second_signal: Option<u8>,
     exit_zero: bool,
 ) -> u8 {
@@ -215,7 +233,9 @@ pub fn exit_code(
         return signal.saturating_add(128);
     }
     let work_is_left = deferred.iter().any(|deferred| deferred.left > 0);
-    let code = if work_is_left || plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
+    let code = if outbox.is_some_and(|outbox| outbox.pending > 0) {
+        EVENTS_LEFT
+    } else if work_is_left || plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
         PLUGIN_FAILED
     } else if requests.cut > 0 {
         REQUESTS_CUT
@@ -261,6 +281,7 @@ impl Report {
             requests: Requests::default(),
             plugins: Vec::new(),
             deferred: Vec::new(),
+            outbox: None,
             exit_code: 0,
             complete: true,
         }
@@ -278,10 +299,9 @@ impl Report {
     #[must_use]
     pub fn unmapped_exit_code(&self) -> u8 {
         if self.exit_code > 128 {
-            self.exit_code
-        } else {
-            exit_code(&self.requests, &self.plugins, &self.deferred, None, false)
+            return self.exit_code;
         }
+        exit_code(&self.requests, &self.plugins, &self.deferred, self.outbox.as_ref(), None, false)
     }
 }
 
@@ -344,10 +364,11 @@ pub(crate) mod tests {
                 Duration::from_micros(1_790_500),
                 Duration::from_secs(15),
             )],
-            exit_code: exit_code(&requests, &plugins, &[], None, false),
+            exit_code: exit_code(&requests, &plugins, &[], None, None, false),
             requests,
             plugins,
             deferred: Vec::new(),
+            outbox: None,
             complete: true,
         }
     }
@@ -429,17 +450,25 @@ pub(crate) mod tests {
     fn the_highest_exit_code_applies() {
         let requests = |cut| Requests { cut, ..Requests::default() };
         let ended = |outcome| [plugin("a", 0, StopOutcome::Completed, 1), plugin("b", 0, outcome, 1)];
-        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), &[], None, false), 0);
-        assert_eq!(exit_code(&requests(1), &[], &[], None, false), 10);
+        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), &[], None, None, false), 0);
+        assert_eq!(exit_code(&requests(1), &[], &[], None, None, false), 10);
         for outcome in [StopOutcome::Failed, StopOutcome::Trapped, StopOutcome::Overran, StopOutcome::Abandoned] {
-            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, false), 11);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, true), 0);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], Some(15), true), 143);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, None, false), 11);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], None, Some(15), true), 143);
         }
-        assert_eq!(exit_code(&requests(0), &[], &[], Some(2), false), 130);
+        assert_eq!(exit_code(&requests(0), &[], &[], None, Some(2), false), 130);
         let work = |left| [deferred("a", left)];
-        assert_eq!(exit_code(&requests(1), &[], &work(0), None, false), 10);
-        assert_eq!(exit_code(&requests(1), &[], &work(1), None, false), 11);
+        assert_eq!(exit_code(&requests(1), &[], &work(0), None, None, false), 10);
+        assert_eq!(exit_code(&requests(1), &[], &work(1), None, None, false), 11);
+        let left = OutboxReport { pending: 1, ..OutboxReport::default() };
+        for outcome in [StopOutcome::Completed, StopOutcome::Overran] {
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &work(1), Some(&left), None, false), 12);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], Some(&left), None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), &[], Some(&left), Some(15), false), 143);
+        }
+        let dead = OutboxReport { pending: 0, delivered: 7, dead: 3 };
+        assert_eq!(exit_code(&requests(0), &[], &[], Some(&dead), None, false), 0, "dead letters wait for a person");
     }
 
     #[test]

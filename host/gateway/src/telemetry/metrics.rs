@@ -4,6 +4,7 @@
 
 mod buckets;
 mod outbound;
+mod outbox;
 mod scrape;
 
 use std::collections::BTreeMap;

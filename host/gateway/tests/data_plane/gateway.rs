@@ -120,6 +120,7 @@ impl TestGateway {
             phase: phase.view(),
             control: Control::new(parts, first, drained),
             ongoing: Arc::default(),
+            outbox: None,
             asked_to_stop: Arc::default(),
             tokens,
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_runtime::StopOutcome;
 
-use super::super::report::{DeferredReport, PluginReport, Report};
+use super::super::report::{DeferredReport, OutboxReport, PluginReport, Report};
 use super::groups::Group;
 use super::rows::Timeline;
 use crate::config::HumanDuration;
@@ -147,6 +147,14 @@ pub(super) fn deferred(work: &DeferredReport) -> (String, String) {
     let handed_over = if *handed_over > 0 { format!("{handed_over} handed over, ") } else { String::new() };
     let left = if *left == 0 { "none left".to_owned() } else { format!("{left} left") };
     (format!("{}: {accepted} put off; {completed} completed, {failed}{handed_over}", label(name)), left)
+}
+
+/// The outbox in numbers, and whether events were left in it: `812 delivered since, 0 left, 3 dead letters`.
+pub(super) fn outbox(report: &Report) -> Option<(String, Mood)> {
+    let OutboxReport { pending, delivered, dead } = report.outbox?;
+    let letters = if dead == 1 { "1 dead letter".to_owned() } else { format!("{dead} dead letters") };
+    let mood = if pending > 0 { Mood::Badly } else { Mood::Well };
+    Some((format!("{delivered} delivered since the signal, {pending} left, {letters}"), mood))
 }
 
 /// `1 instance`, `4 instances`
