@@ -5,12 +5,15 @@
 use std::sync::Arc;
 
 use tidegate_runtime::Grants;
+use tidegate_runtime::metrics::Registry;
 
 use crate::config::{self, Config};
 
 /// What there is to be granted.
 #[derive(Debug, Default)]
-pub struct Capabilities {}
+pub struct Capabilities {
+    metrics: Registry,
+}
 
 /// A capability that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +38,8 @@ impl Capabilities {
     /// What this plugin has been granted.
     #[must_use]
     pub fn grants(&self, plugin: &config::Plugin) -> Grants {
-        let config::Grants { background, metrics: _ } = plugin.grants;
-        Grants { background, ..Grants::default() }
+        let config::Grants { background, metrics } = plugin.grants;
+        let metrics = metrics.map(|series| self.metrics.of(&plugin.name, series));
+        Grants { background, metrics, ..Grants::default() }
     }
 }

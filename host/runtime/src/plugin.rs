@@ -30,6 +30,7 @@ use crate::host::Inheritance;
 use crate::instance::{Instance, Template};
 use crate::limits::{Deferred, Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
+use crate::metrics::Metrics;
 use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
 use crate::stop::{StopObserver, StopReason};
@@ -293,8 +294,15 @@ impl Plugin {
             retired: inner.spec.tally.retired(),
             late: inner.spec.tally.late(),
             snapshots: inner.spec.tally.snapshots(),
+            log_dropped: inner.spec.tally.log_dropped(),
             breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
+    }
+
+    /// The numbers it keeps in the gateway's metrics, if it may.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.inner.spec.grants.metrics.as_deref()
     }
 
     /// The tally its calls are counted in.

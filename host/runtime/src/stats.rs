@@ -186,6 +186,8 @@ pub struct PluginStats {
     pub late: [u64; Late::ALL.len()],
     /// Snapshots by outcome, in the order of [`SnapshotOutcome::ALL`], over the whole tally.
     pub snapshots: [u64; SnapshotOutcome::ALL.len()],
+    /// Lines of its instances that the log did not take, over the whole tally.
+    pub log_dropped: u64,
     /// Whether the breaker is open.
     pub breaker_open: bool,
 }
@@ -213,6 +215,7 @@ struct Counters {
     retired: AtomicU64,
     late: [AtomicU64; Late::ALL.len()],
     snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
+    log_dropped: AtomicU64,
 }
 
 impl std::fmt::Debug for Tally {
@@ -245,6 +248,16 @@ impl Tally {
     #[must_use]
     pub fn snapshots(&self) -> [u64; SnapshotOutcome::ALL.len()] {
         self.counters.snapshots.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Lines of its instances that the log did not take.
+    #[must_use]
+    pub fn log_dropped(&self) -> u64 {
+        self.counters.log_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drop_log_lines(&self, lines: u64) {
+        self.counters.log_dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
     pub(crate) fn exports(&self, hooks: Hooks) {

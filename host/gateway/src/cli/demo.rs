@@ -27,7 +27,7 @@ use super::{DemoArgs, Failure, report};
 use crate::stop::report::Report;
 use crate::stop::timeline;
 
-/// Requests that fill the audit plugin's queue before the shutdown.
+/// Requests that fill the journal plugin's queue before the shutdown.
 const REQUESTS: usize = 60;
 
 /// Requests that are under way when the signal comes.
@@ -75,7 +75,7 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
     sample(out, &client, gateway.address()).await?;
     let all = join_all((0..REQUESTS).map(|_| get(&client, gateway.address(), "/", None))).await;
     let ok = all.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)).count();
-    writeln!(out, "   {ok} of {REQUESTS} more requests answered; the audit plugin has them all in its queue")?;
+    writeln!(out, "   {ok} of {REQUESTS} more requests answered; the journal plugin has them all in its queue")?;
     ensure!(ok == REQUESTS, "requests failed; the gateway's log says why:\n{}", gateway.log());
 
     title(out, "4  SIGTERM, with requests under way")?;
@@ -106,7 +106,7 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
 fn check(report: &Report, exit: Option<i32>) -> Result<()> {
     let outcome = |name: &str| report.plugins.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.outcome);
     for (plugin, expected) in [
-        ("audit", StopOutcome::Completed),
+        ("journal", StopOutcome::Completed),
         ("stubborn", StopOutcome::Overran),
         ("stamp", StopOutcome::NoHook),
         ("api-key", StopOutcome::NoHook),

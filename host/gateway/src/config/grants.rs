@@ -1,19 +1,43 @@
 //! `[plugin.grants]`: what a plugin may do beyond what every plugin may. One function per key.
 
+use tidegate_runtime::metrics::DEFAULT_SERIES;
+use toml::de::DeValue;
+
 use super::reader::Table;
+
+/// Series that a plugin may be allowed.
+const MOST_SERIES: usize = 10_000;
 
 /// What one plugin has been granted. Nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
     /// `background`: it may put work off.
     pub background: bool,
-    /// `metrics`: it may keep numbers in the gateway's metrics.
-    pub metrics: bool,
+    /// `metrics`: how many series it may keep in the gateway's metrics.
+    pub metrics: Option<usize>,
 }
 
 /// Read `[plugin.grants]`.
 pub(super) fn grants(table: Table<'_>) -> Grants {
-    let grants = Grants { background: table.boolean("background", false), metrics: table.boolean("metrics", false) };
+    let grants = Grants { background: table.boolean("background", false), metrics: metrics(&table) };
     table.finish();
     grants
+}
+
+/// `true`, `false`, or `{ series }`.
+fn metrics(table: &Table<'_>) -> Option<usize> {
+    let value = table.value("metrics")?;
+    match value.get_ref() {
+        DeValue::Boolean(yes) => yes.then_some(DEFAULT_SERIES),
+        DeValue::Table(entries) => {
+            let inner = Table::new(entries, "`metrics`", value.span(), table.problems());
+            let series = inner.count("series", 1..=MOST_SERIES, DEFAULT_SERIES);
+            inner.finish();
+            Some(series)
+        }
+        _ => {
+            table.wrong("metrics", value, "true, false or { series = .. }");
+            None
+        }
+    }
 }

@@ -2,7 +2,11 @@
 //!
 //! A line carries the plugin, the instance, the hook and the request's id. Lines are cut at [`MAX_LINE`], and a call
 //! writes at most [`MAX_LINES`]; what is over is counted and said in one line before the next call
-//! of the instance, or when it goes.
+//! of the instance, or when it goes. All instances together write as much as their [`Allowance`] lets them.
+//!
+//! What a stream got without the end of a line is a line when the call ends, or the instance goes in the middle of it.
+
+mod allowance;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +25,9 @@ use crate::host::Guest;
 use crate::meter::Meter;
 use crate::text::cut;
 
+pub(crate) use self::allowance::Allowance;
+use self::allowance::Answer;
+
 /// Bytes of one line.
 const MAX_LINE: usize = 8 << 10;
 
@@ -37,6 +44,7 @@ const STREAM_CHUNK: usize = 64 << 10;
 pub(crate) struct GuestLog {
     plugin: Arc<str>,
     instance: u64,
+    allowance: Arc<Allowance>,
     state: Mutex<State>,
 }
 
@@ -56,9 +64,27 @@ enum Stream {
     Stderr,
 }
 
+impl Stream {
+    /// What it has of a line without end.
+    fn partial(self, state: &mut State) -> &mut Vec<u8> {
+        match self {
+            Self::Stdout => &mut state.stdout,
+            Self::Stderr => &mut state.stderr,
+        }
+    }
+
+    /// The level and the context of its lines.
+    fn shown_as(self) -> (logging::Level, &'static str) {
+        match self {
+            Self::Stdout => (logging::Level::Info, "stdout"),
+            Self::Stderr => (logging::Level::Warn, "stderr"),
+        }
+    }
+}
+
 impl GuestLog {
-    pub(crate) fn new(plugin: Arc<str>, instance: u64) -> Arc<Self> {
-        Arc::new(Self { plugin, instance, state: Mutex::default() })
+    pub(crate) fn new(plugin: Arc<str>, instance: u64, allowance: Arc<Allowance>) -> Arc<Self> {
+        Arc::new(Self { plugin, instance, allowance, state: Mutex::default() })
     }
 
     pub(crate) fn plugin(&self) -> &Arc<str> {
@@ -74,9 +100,28 @@ impl GuestLog {
     pub(crate) fn begin(&self, hook: Hook, request: Option<&Arc<str>>) {
         let mut state = self.state();
         self.say_what_was_left_out(&mut state);
+        if let Some(dropped) = self.allowance.unsaid() {
+            allowance::say(&self.plugin, dropped);
+        }
         state.hook = Some(hook);
         state.request = request.cloned();
         state.tail.clear();
+    }
+
+    /// A call has ended.
+    pub(crate) fn end(&self) {
+        self.finish_lines(&mut self.state());
+    }
+
+    /// What has no end of line gets one.
+    fn finish_lines(&self, state: &mut State) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let partial = std::mem::take(stream.partial(state));
+            if !partial.is_empty() {
+                let (level, context) = stream.shown_as();
+                self.counted_line(state, level, context, &String::from_utf8_lossy(&partial));
+            }
+        }
     }
 
     /// A call has ended, and another begins or the instance is gone.
@@ -107,8 +152,14 @@ impl GuestLog {
 
     fn counted_line(&self, state: &mut State, level: logging::Level, context: &str, message: &str) {
         state.lines = state.lines.saturating_add(1);
-        if state.lines <= MAX_LINES {
-            self.emit(state, level, cut(context, 256), cut(message, MAX_LINE));
+        if state.lines > MAX_LINES || !is_logged(level) {
+            return;
+        }
+        let (context, message) = (cut(context, 256), cut(message, MAX_LINE));
+        match self.allowance.take(message.len()) {
+            Answer::Write => self.emit(state, level, context, message),
+            Answer::Drop => {}
+            Answer::DropAndSay(dropped) => allowance::say(&self.plugin, dropped),
         }
     }
 
@@ -133,15 +184,13 @@ impl GuestLog {
 
     fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut state = self.state();
-        let (mut partial, level, context) = match stream {
-            Stream::Stdout => (std::mem::take(&mut state.stdout), logging::Level::Info, "stdout"),
-            Stream::Stderr => {
-                state.tail.extend(bytes);
-                let excess = state.tail.len().saturating_sub(TAIL);
-                state.tail.drain(..excess);
-                (std::mem::take(&mut state.stderr), logging::Level::Warn, "stderr")
-            }
-        };
+        if matches!(stream, Stream::Stderr) {
+            state.tail.extend(bytes);
+            let excess = state.tail.len().saturating_sub(TAIL);
+            state.tail.drain(..excess);
+        }
+        let mut partial = std::mem::take(stream.partial(&mut state));
+        let (level, context) = stream.shown_as();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.split_last() {
                 Some((b'\n', text)) => (text, true),
@@ -155,10 +204,23 @@ impl GuestLog {
                 partial.clear();
             }
         }
-        match stream {
-            Stream::Stdout => state.stdout = partial,
-            Stream::Stderr => state.stderr = partial,
-        }
+        *stream.partial(&mut state) = partial;
+    }
+}
+
+/// Whether anybody takes lines of this level: one that nobody sees costs the plugin nothing.
+fn is_logged(level: logging::Level) -> bool {
+    macro_rules! enabled {
+        ($level:ident) => {
+            tracing::enabled!(target: "tidegate::plugin", tracing::Level::$level)
+        };
+    }
+    match level {
+        logging::Level::Trace => enabled!(TRACE),
+        logging::Level::Debug => enabled!(DEBUG),
+        logging::Level::Info => enabled!(INFO),
+        logging::Level::Warn => enabled!(WARN),
+        logging::Level::Error | logging::Level::Critical => enabled!(ERROR),
     }
 }
 
@@ -173,6 +235,7 @@ impl logging::Host for Guest {
 impl Drop for GuestLog {
     fn drop(&mut self) {
         let mut state = std::mem::take(&mut *self.state());
+        self.finish_lines(&mut state);
         self.say_what_was_left_out(&mut state);
     }
 }

@@ -22,7 +22,7 @@ use crate::environment::{Environment, Randomness, Sleep, Ticks};
 use crate::exchange::BadReply;
 use crate::explore::explore;
 use crate::hooks::Functions;
-use crate::host::{Guest, LifecycleView};
+use crate::host::{Allowance, Guest, LifecycleView};
 use crate::stop::{StopOutcome, StopRecord};
 use crate::sync;
 
@@ -217,6 +217,7 @@ impl World {
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
             halt: Arc::new(Halt::new(abandon.clone())),
             tally: Tally::default(),
+            log: Allowance::new(name.clone(), &limits, clock.clone(), Tally::default()),
             stores: Arc::new(()),
         };
         let spec = PluginSpec {

@@ -16,7 +16,7 @@ use crate::cli::Failure;
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// The plugins that the tour needs.
-const PLUGINS: [&str; 4] = ["stamp", "api-key", "audit", "stubborn"];
+const PLUGINS: [&str; 4] = ["stamp", "api-key", "journal", "stubborn"];
 
 /// The folder with the example plugins, as an absolute path.
 pub(super) fn find_plugins(folder: &Path) -> Result<PathBuf, Failure> {
@@ -70,8 +70,8 @@ keys = ["{key}"]
 
 # Keeps an event per exchange in its memory; writing one takes 10 ms, so there is something to do at the end.
 [[plugin]]
-name = "audit"
-path = {audit}
+name = "journal"
+path = {journal}
 instances = 1
 [plugin.config]
 batch = 1000
@@ -90,18 +90,18 @@ shutdown = "1500ms"
 [[route]]
 path = "/"
 upstream = "demo"
-plugins = ["stamp", "audit", "stubborn"]
+plugins = ["stamp", "journal", "stubborn"]
 
 [[route]]
 path = "/private"
 upstream = "demo"
-plugins = ["stamp", "api-key", "audit"]
+plugins = ["stamp", "api-key", "journal"]
 "#,
         grace = GRACE.as_secs(),
         key = super::KEY,
         stamp = file("stamp"),
         api_key = file("api-key"),
-        audit = file("audit"),
+        journal = file("journal"),
         stubborn = file("stubborn"),
     );
     let path = folder.join("tidegate.toml");

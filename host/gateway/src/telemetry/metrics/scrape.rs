@@ -1,5 +1,6 @@
 //! Puts names and labels to the counters, when somebody asks for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +9,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use tidegate_runtime::metrics::Metrics as GuestMetrics;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, Late, PluginStats, SnapshotOutcome};
 
-use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure};
+use super::{Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, guests};
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
 
@@ -34,10 +36,15 @@ impl Collector for Scrape {
 }
 
 /// The encoder, with the few shapes of metrics that there are here.
-struct Out<'a>(DescriptorEncoder<'a>);
+pub(super) struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn family<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+    pub(super) fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
@@ -189,6 +196,14 @@ impl Metrics {
             }
         }
 
+        let help = "Lines of the plugin that were over its limit on log lines or bytes";
+        let mut family = out.family("plugin_log_dropped", help, MetricType::Counter)?;
+        for (plugin, stats) in &newest {
+            family
+                .encode_family(&[("plugin", *plugin)])?
+                .encode_counter::<NoLabelSet, _, u64>(&stats.log_dropped, None)?;
+        }
+
         let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
         for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&i64::from(stats.breaker_open))?;
@@ -199,7 +214,11 @@ impl Metrics {
             let labels = [("plugin", *plugin), ("generation", &generation.to_string())];
             family.encode_family(&labels)?.encode_gauge(&i64::try_from(stats.stores_live).unwrap_or(i64::MAX))?;
         }
-        Ok(())
+
+        // The versions of a plugin count in the same numbers: those of the last one are all there are.
+        let counting: BTreeMap<&str, &GuestMetrics> =
+            entries.iter().filter_map(|life| Some((&**life.plugin.name(), life.plugin.metrics()?))).collect();
+        guests::encode(&counting, out)
     }
 
     fn encode_stops(&self, out: &mut Out<'_>) -> fmt::Result {
