@@ -1,11 +1,9 @@
 //! Time that only goes forward, for ages and timeouts. The host's clock; in a native test the machine's, which a test can
 //! put forward.
 
-use std::time::Duration;
-
 #[cfg(target_arch = "wasm32")]
-pub(crate) fn now() -> Duration {
-    Duration::from_nanos(crate::bindings::clients::wasi::clocks::monotonic_clock::now())
+pub(crate) fn now() -> std::time::Duration {
+    std::time::Duration::from_nanos(crate::bindings::clients::wasi::clocks::monotonic_clock::now())
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -57,6 +57,20 @@ pub trait ResponseBodyHook {
     fn call(&mut self, request: &Request, response: &mut Response, body: Vec<u8>) -> Result<BodyVerdict>;
 }
 
+/// `on_deferred`.
+pub trait DeferredHook {
+    /// # Errors
+    /// The hook's.
+    fn call(&mut self, payload: Vec<u8>) -> Result<()>;
+}
+
+/// `on_tick`.
+pub trait TickHook {
+    /// # Errors
+    /// The hook's.
+    fn call(&mut self) -> Result<()>;
+}
+
 /// `shutdown`.
 pub trait ShutdownHook {
     /// # Errors
@@ -137,8 +151,11 @@ pub mod instance {
 
 #[cfg(target_arch = "wasm32")]
 mod exports {
+    use super::bindings;
     use super::instance;
-    use super::{Construct, RequestBodyHook, RequestHook, ResponseBodyHook, ResponseHook, ShutdownHook, bindings};
+    use super::{
+        Construct, DeferredHook, RequestBodyHook, RequestHook, ResponseBodyHook, ResponseHook, ShutdownHook, TickHook,
+    };
     use crate::bindings::imports::tidegate::plugin::http as wit;
     use crate::{Deadline, Request, Response, Result};
     use std::marker::PhantomData;
@@ -198,6 +215,18 @@ mod exports {
         ) -> Result<wit::BodyVerdict, String> {
             let (request, mut response) = (Request::lent(request), Response::lent(response));
             enter::<P, _>(|slot| slot.call(|plugin| plugin.call(&request, &mut response, body))).map(Into::into)
+        }
+    }
+
+    impl<P: Instance + DeferredHook> bindings::deferred::exports::tidegate::plugin::deferred_hook::Guest for Export<P> {
+        fn on_deferred(payload: Vec<u8>) -> Result<(), String> {
+            enter::<P, _>(|slot| slot.call(|plugin| plugin.call(payload)))
+        }
+    }
+
+    impl<P: Instance + TickHook> bindings::tick::exports::tidegate::plugin::tick_hook::Guest for Export<P> {
+        fn on_tick() -> Result<(), String> {
+            enter::<P, _>(|slot| slot.call(|plugin| plugin.call()))
         }
     }
 

@@ -78,9 +78,10 @@
 //! | [`kv`] | buckets that all instances share | `kv` |
 //! | [`config_store`], [`secrets`] | values and secrets of the operator's, by name | `config`, `secrets` |
 //! | [`metrics`] | numbers in the gateway's metrics | `metrics` |
+//! | [`background`] | puts work off until the response is on its way | `background` |
 //!
 //! A plugin that uses one of them imports it, and is refused when it is loaded without the grant. [`Batcher`] collects items
-//! and sends them together. In native tests all of them work in memory: see [`testing`].
+//! and sends them together, [`Worker`] puts off jobs of a type. In native tests all of them work in memory: see [`testing`].
 //!
 //! # State
 //! Each instance serves one call at a time and keeps its memory between calls, so fields of the plugin are the place
@@ -88,6 +89,7 @@
 
 #![deny(missing_docs)]
 
+pub mod background;
 mod batcher;
 #[doc(hidden)]
 pub mod bindings;
@@ -109,6 +111,7 @@ pub mod secrets;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod verdict;
+mod worker;
 
 #[doc(hidden)]
 #[path = "glue.rs"]
@@ -127,6 +130,7 @@ pub use tidegate_sdk_macros::plugin;
 #[cfg(feature = "tracing")]
 pub use tracing;
 pub use verdict::{BodyVerdict, Reply, Verdict};
+pub use worker::{Counts, Worker};
 
 /// What a plugin needs, for one `use`.
 pub mod prelude {

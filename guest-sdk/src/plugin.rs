@@ -13,6 +13,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 /// | `fn on_request_body(&mut self, request: &mut Request, body: Vec<u8>)` | `Result<BodyVerdict>`, `Result<Vec<u8>>`, `Result<()>` | after [`Verdict::ReadBody`](crate::Verdict::ReadBody) |
 /// | `fn on_response(&mut self, request: &Request, response: &mut Response)` | as `on_request` | with the head of each response |
 /// | `fn on_response_body(&mut self, request: &Request, response: &mut Response, body: Vec<u8>)` | as `on_request_body` | after [`Verdict::ReadBody`](crate::Verdict::ReadBody) |
+/// | `fn on_deferred(&mut self, payload: Vec<u8>)` | `Result<()>` | later, for each payload given to [`defer`](crate::background::defer) |
+/// | `fn on_tick(&mut self)` | `Result<()>` | once per `tick` of the plugin's configuration, in every instance |
 /// | `fn shutdown(&mut self, deadline: Deadline)` | `Result<()>` | once per instance, last |
 ///
 /// Every one of them may be left out. `()` means forward. The error may be any type that `?` could turn into an
@@ -144,6 +146,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// `on_deferred` and `on_tick` are in the example of [`background`](crate::background).
 ///
 /// `shutdown` is in the example at the top of [the crate's documentation](crate), and for plugins made of parts in
 /// that of [`Context`](crate::Context).

@@ -2,6 +2,11 @@
 //!
 //! Everything belongs to the thread. The test runner gives each test a thread of its own, so tests do not see one another.
 
+/// Work that was put off.
+pub mod background {
+    pub use crate::background::{refuse, take_deferred as take};
+}
+
 /// Time.
 pub mod clock {
     pub use crate::clock::in_memory::advance;

@@ -146,6 +146,8 @@ fn hook(self_type: &syn::Type, method: &Method) -> TokenStream {
             quote!(request, response, body),
             quote!(::tidegate_sdk::BodyVerdict),
         ),
+        Hook::Deferred => (quote!(DeferredHook), quote!(payload: ::std::vec::Vec<u8>), quote!(payload), quote!(())),
+        Hook::Tick => (quote!(TickHook), quote!(), quote!(), quote!(())),
         Hook::Shutdown => {
             (quote!(ShutdownHook), quote!(deadline: ::tidegate_sdk::Deadline), quote!(deadline), quote!(()))
         }

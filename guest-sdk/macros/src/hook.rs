@@ -11,12 +11,22 @@ pub(crate) enum Hook {
     RequestBody,
     Response,
     ResponseBody,
+    Deferred,
+    Tick,
     Shutdown,
 }
 
 impl Hook {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Configure, Self::Request, Self::RequestBody, Self::Response, Self::ResponseBody, Self::Shutdown];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Configure,
+        Self::Request,
+        Self::RequestBody,
+        Self::Response,
+        Self::ResponseBody,
+        Self::Deferred,
+        Self::Tick,
+        Self::Shutdown,
+    ];
 
     pub(crate) fn of(method: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hook| hook.method() == method)
@@ -30,6 +40,8 @@ impl Hook {
             Self::RequestBody => "on_request_body",
             Self::Response => "on_response",
             Self::ResponseBody => "on_response_body",
+            Self::Deferred => "on_deferred",
+            Self::Tick => "on_tick",
             Self::Shutdown => "shutdown",
         }
     }
@@ -49,6 +61,8 @@ impl Hook {
                 "fn on_response_body(&mut self, request: &Request, response: &mut Response, body: Vec<u8>) \
                  -> Result<BodyVerdict>"
             }
+            Self::Deferred => "fn on_deferred(&mut self, payload: Vec<u8>) -> Result<()>",
+            Self::Tick => "fn on_tick(&mut self) -> Result<()>",
             Self::Shutdown => "fn shutdown(&mut self, deadline: Deadline) -> Result<()>",
         }
     }
@@ -61,6 +75,8 @@ impl Hook {
             Self::RequestBody => quote!(request_body),
             Self::Response => quote!(response),
             Self::ResponseBody => quote!(response_body),
+            Self::Deferred => quote!(deferred),
+            Self::Tick => quote!(tick),
             Self::Shutdown => quote!(shutdown),
         }
     }

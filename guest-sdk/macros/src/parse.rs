@@ -154,15 +154,19 @@ fn method(function: &ImplItemFn, has_config: bool) -> Result<Method> {
 /// How many parameters a hook has after `self`.
 fn wanted(hook: Hook) -> usize {
     match hook {
-        Hook::Configure => 0,
-        Hook::Request | Hook::Shutdown => 1,
+        Hook::Configure | Hook::Tick => 0,
+        Hook::Request | Hook::Deferred | Hook::Shutdown => 1,
         Hook::RequestBody | Hook::Response => 2,
         Hook::ResponseBody => 3,
     }
 }
 
 fn count(parameters: usize) -> String {
-    if parameters == 1 { "1 parameter".to_owned() } else { format!("{parameters} parameters") }
+    match parameters {
+        0 => "nothing".to_owned(),
+        1 => "1 parameter".to_owned(),
+        _ => format!("{parameters} parameters"),
+    }
 }
 
 /// The names of all hooks.
@@ -267,6 +271,8 @@ mod tests {
     fn a_wrong_number_of_parameters_is_refused_with_the_right_one() {
         refused("impl Plugin for A { fn on_request(&mut self) {} }", "`on_request` takes 1 parameter after `self`");
         refused("impl Plugin for A { fn on_response_body(&mut self, a: A) {} }", "takes 3 parameters after `self`");
+        refused("impl Plugin for A { fn on_deferred(&mut self) {} }", "`on_deferred` takes 1 parameter after `self`");
+        refused("impl Plugin for A { fn on_tick(&mut self, a: A) {} }", "`on_tick` takes nothing after `self`");
         refused("impl Plugin for A { fn configure(a: A, b: B) {} }", "without `type Config`");
         refused("impl Plugin for A { type Config = C; fn configure() {} }", "takes the config");
     }
