@@ -254,7 +254,7 @@ impl<T: 'static> Batcher<T> {
             if let Err(error) = send(&batch.items, deadline) {
                 let many = batch.items.len();
                 inner.waiting.borrow_mut().put_back(batch);
-                inner.not_before.set(clock::now() + inner.age);
+                inner.not_before.set(clock::now().saturating_add(inner.age));
                 return Err(format!("sending {many} items of `{}`: {error}", inner.name).into());
             }
         }

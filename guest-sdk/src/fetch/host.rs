@@ -42,7 +42,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 pub(super) fn send(request: Request, url: &Url, time: Duration) -> Result<Response, FetchError> {
-    let limit = Limit(clock::now() + time);
+    let limit = Limit(clock::now().saturating_add(time));
     let Request { method, headers, body, max_body, .. } = request;
     let headers = Fields::from_list(&headers).map_err(|_| FetchError::InvalidRequest)?;
     let outgoing = OutgoingRequest::new(headers);

@@ -11,10 +11,10 @@ fn config(origin: &Origin) -> ConfigFile {
     ConfigFile::before(origin.address())
         .plugin(PluginTable::example("stamp").set("instances = 2"))
         .plugin(PluginTable::example("api-key").config("keys = ['sesame']"))
-        .plugin(PluginTable::example("audit").config("batch = 1000").config("flush_delay_ms = 1"))
+        .plugin(PluginTable::example("journal").config("batch = 1000").config("flush_delay_ms = 1"))
         .plugin(PluginTable::example("stubborn").limit("shutdown = '300ms'"))
-        .route("/", &["stamp", "audit", "stubborn"])
-        .route("/private", &["stamp", "api-key", "audit"])
+        .route("/", &["stamp", "journal", "stubborn"])
+        .route("/private", &["stamp", "api-key", "journal"])
 }
 
 #[tokio::test]
@@ -47,8 +47,8 @@ async fn four_plugins_serve_and_each_ends_in_its_own_way() {
     let (slow, ended) = tokio::join!(slow, stop);
     assert_eq!((slow.status, slow.header("x-stamped-by")), (200, "tidegate"));
 
-    // The refused request never reaches audit, which comes after api-key; the others do, the slow one included.
-    let written = ended.log.with(&[("plugin", "audit"), ("hook", "shutdown"), ("context", "audit")]);
+    // The refused request never reaches journal, which comes after api-key; the others do, the slow one included.
+    let written = ended.log.with(&[("plugin", "journal"), ("hook", "shutdown"), ("context", "journal")]);
     let written: Vec<&str> = written.iter().filter_map(|line| line["message"].as_str()).collect();
     assert_eq!(written.last(), Some(&format!("flushed {} events", EVENTS - 1).as_str()));
     assert_eq!(written.len(), EVENTS, "every event and the summary: {written:#?}");
@@ -57,7 +57,7 @@ async fn four_plugins_serve_and_each_ends_in_its_own_way() {
     let report = ended.report();
     assert_eq!(report.outcomes("stamp"), ["no-hook", "no-hook"]);
     assert_eq!(report.outcomes("api-key"), ["no-hook"]);
-    assert_eq!(report.outcomes("audit"), ["completed"]);
+    assert_eq!(report.outcomes("journal"), ["completed"]);
     assert_eq!(report.outcomes("stubborn"), ["overran"]);
     assert_eq!(ended.code, Some(11));
     let stubborn = report.plugin("stubborn")[0];
@@ -117,7 +117,7 @@ async fn the_report_command_draws_what_happened() {
     let ended = gateway.stop().await;
     let drawn = tidegate(&["report", &ended.report_file().display().to_string()]).await;
     assert_eq!((drawn.code, drawn.stderr.as_str()), (Some(0), ""));
-    for part in ["exit 11", "draining", "stopping", "stamp #1", "audit #0", "completed", "stubborn #0", "overran"] {
+    for part in ["exit 11", "draining", "stopping", "stamp #1", "journal #0", "completed", "stubborn #0", "overran"] {
         assert!(drawn.stdout.contains(part), "no {part:?} in:\n{}", drawn.stdout);
     }
     assert!(!drawn.stdout.contains('\u{1b}'), "escape sequences are for terminals");
@@ -134,7 +134,7 @@ async fn the_report_command_draws_what_happened() {
     let (page, picture) = (write("report.html").await, write("report.svg").await);
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
     assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"), "{picture}");
-    for part in ["exit 11", ">draining<", ">stopping<", ">stamp #1<", ">audit #0<", ">completed<", ">stubborn #0<"] {
+    for part in ["exit 11", ">draining<", ">stopping<", ">stamp #1<", ">journal #0<", ">completed<", ">stubborn #0<"] {
         assert!(page.contains(part) && picture.contains(part), "no {part:?} in:\n{page}\n{picture}");
     }
     let piped = tidegate(&["report", &ended.report_file().display().to_string(), "--html", "-"]).await;
