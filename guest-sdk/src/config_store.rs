@@ -13,7 +13,7 @@
 //! ```
 
 #[cfg(target_arch = "wasm32")]
-mod host;
+pub(crate) mod host;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod in_memory;
 
