@@ -9,8 +9,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
-    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle, RequestHead,
-    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+    CallError, EndCause, Exchange, Grants, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle,
+    RequestHead, ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
 };
 use tokio::sync::Notify;
 
@@ -49,6 +49,8 @@ pub struct Fixture {
     pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
+    /// What it may do beyond what every plugin may.
+    pub grants: Grants,
     /// Its budgets.
     pub limits: Limits,
     /// Whether it is held until it takes over or is opened.
@@ -67,6 +69,7 @@ impl Fixture {
             idle: Instances::IDLE,
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
+            grants: Grants::default(),
             limits: Limits::default(),
             hand_over: false,
         }
@@ -91,6 +94,7 @@ impl Fixture {
             instances: Instances { min: self.instances, max: self.instances + self.surplus, idle: self.idle },
             recycle: self.recycle,
             isolation: self.isolation,
+            grants: self.grants.clone(),
             limits: self.limits,
             hand_over: self.hand_over,
             on_stopped: Arc::new(move |record| heard.hear(record)),

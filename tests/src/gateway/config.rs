@@ -170,6 +170,7 @@ pub struct PluginTable {
     path: PathBuf,
     table: Lines,
     config: Lines,
+    grants: Lines,
     limits: Lines,
 }
 
@@ -200,6 +201,7 @@ impl PluginTable {
             path,
             table: Lines::of(["instances = 1"]),
             config: Lines::default(),
+            grants: Lines::default(),
             limits: Lines::of(["configure = '20s'", "cpu = '10s'", "wall = '20s'", "shutdown = '5s'"]),
         }
     }
@@ -225,6 +227,13 @@ impl PluginTable {
         self
     }
 
+    /// A line of `[plugin.grants]`.
+    #[must_use]
+    pub fn grant(mut self, line: &str) -> Self {
+        self.grants.set(line);
+        self
+    }
+
     /// A line of `[plugin.limits]`.
     #[must_use]
     pub fn limit(mut self, line: &str) -> Self {
@@ -237,6 +246,9 @@ impl PluginTable {
         self.table.write("", text);
         if !self.config.0.is_empty() {
             self.config.write("[plugin.config]", text);
+        }
+        if !self.grants.0.is_empty() {
+            self.grants.write("[plugin.grants]", text);
         }
         self.limits.write("[plugin.limits]", text);
     }

@@ -14,3 +14,4 @@ mod nothing_lost;
 mod reload;
 mod signals;
 mod switches;
+mod telling;
