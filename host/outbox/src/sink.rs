@@ -1,4 +1,9 @@
-//! Where events go: what the delivery asks of a sink.
+//! Where events go: what the delivery asks of a sink, and the sinks that there are.
+
+pub mod file;
+pub mod json;
+mod lines;
+pub mod stdout;
 
 use std::sync::Arc;
 

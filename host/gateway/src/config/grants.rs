@@ -1,8 +1,10 @@
 //! `[plugin.grants]`: what a plugin may do beyond what every plugin may. One function per key.
 
+use tidegate_outbox::topic::Pattern;
 use tidegate_runtime::metrics::DEFAULT_SERIES;
 use toml::de::DeValue;
 
+use super::outbox::{self, Topics};
 use super::reader::Table;
 
 /// Series that a plugin may be allowed.
@@ -15,11 +17,17 @@ pub struct Grants {
     pub background: bool,
     /// `metrics`: how many series it may keep in the gateway's metrics.
     pub metrics: Option<usize>,
+    /// `outbox`: the topics to which it may publish events.
+    pub outbox: Vec<Pattern>,
 }
 
-/// Read `[plugin.grants]`.
-pub(super) fn grants(table: Table<'_>) -> Grants {
-    let grants = Grants { background: table.boolean("background", false), metrics: metrics(&table) };
+/// Read `[plugin.grants]`; `topics` is what there is to publish to.
+pub(super) fn grants(table: Table<'_>, topics: &Topics) -> Grants {
+    let grants = Grants {
+        background: table.boolean("background", false),
+        metrics: metrics(&table),
+        outbox: outbox::grant(&table, topics),
+    };
     table.finish();
     grants
 }

@@ -3,6 +3,7 @@
 //! configuration or from an enum, so the number of series is bounded.
 
 mod guests;
+mod outbox;
 mod scrape;
 
 use std::collections::BTreeMap;

@@ -31,7 +31,9 @@ struct Scrape(Arc<Telemetry>);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.0.metrics.encode(&mut Out(encoder))
+        let mut out = Out(encoder);
+        self.0.metrics.encode(&mut out)?;
+        self.0.outbox.as_ref().map_or(Ok(()), |outbox| super::outbox::encode(outbox, &mut out))
     }
 }
 
