@@ -160,3 +160,61 @@ async fn plugins_see_clients_of_http2_like_any_other() {
     let ended = gateway.stop().await;
     assert!(!ended.log.with(&[("message", "flushed 21 events")]).is_empty(), "{}", ended.log.text());
 }
+
+#[tokio::test]
+async fn an_answered_exchange_is_in_the_audit_even_if_the_gateway_is_killed() {
+    let origin = Origin::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let audited = || {
+        let audit = PluginTable::example("audit").grant("outbox = ['audit.exchange']");
+        ConfigFile::before(origin.address())
+            .plugin(audit.config("user_header = 'x-user'"))
+            .route("/", &["audit"])
+            .section(&format!("[outbox]\npath = '{}'", at("outbox.db")))
+            .section(&format!("[[outbox.sink]]\ntopic = 'audit.*'\nkind = 'file'\npath = '{}'", at("audit.ndjson")))
+    };
+    // A folder in the sink's place: nothing is delivered for now.
+    std::fs::create_dir(at("audit.ndjson")).expect("made");
+    let mut gateway = TestGateway::start(&audited()).await;
+    for n in 0..EVENTS {
+        let answer = gateway.client().send(get(&format!("/{n}?token=hidden"), &[("x-user", "ada")])).await;
+        assert_eq!(answer.status, 200);
+    }
+    gateway.signal(rustix::process::Signal::KILL);
+    gateway.wait().await;
+
+    std::fs::remove_dir(at("audit.ndjson")).expect("removed");
+    let gateway = TestGateway::start(&audited()).await;
+    let lines = async || std::fs::read_to_string(at("audit.ndjson")).unwrap_or_default().lines().count();
+    gateway.until("every event is delivered", async || lines().await >= EVENTS).await;
+    let ended = gateway.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log.text());
+    let text = std::fs::read_to_string(at("audit.ndjson")).expect("there");
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let paths: Vec<&str> = events.iter().filter_map(|event| event["data"]["path"].as_str()).collect();
+    let expected: Vec<String> = (0..EVENTS).map(|n| format!("/{n}")).collect();
+    assert_eq!(paths, expected, "in the order of the user's requests");
+    assert!(!text.contains("hidden"), "queries may have secrets");
+}
+
+#[tokio::test]
+async fn an_exchange_that_cannot_be_audited_is_answered_as_the_operator_says() {
+    let origin = Origin::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (on_failure, status) in [("closed", 503), ("open", 200)] {
+        let audit = PluginTable::example("audit").grant("outbox = ['audit.exchange']");
+        // An outbox that takes one event, and a sink that is never there.
+        let at = |name: &str| folder.path().join(format!("{on_failure}-{name}")).display().to_string();
+        std::fs::create_dir(at("audit.ndjson")).expect("made");
+        let config = ConfigFile::before(origin.address())
+            .plugin(audit.set(&format!("on_failure = '{on_failure}'")))
+            .route("/", &["audit"])
+            .section(&format!("[outbox]\npath = '{}'\nmax_events = 1", at("outbox.db")))
+            .section(&format!("[[outbox.sink]]\ntopic = 'audit.*'\nkind = 'file'\npath = '{}'", at("audit.ndjson")));
+        let gateway = TestGateway::start(&config).await;
+        assert_eq!(gateway.get("/first").await.status, 200);
+        assert_eq!(gateway.get("/second").await.status, status, "{on_failure}");
+        gateway.stop().await;
+    }
+}
