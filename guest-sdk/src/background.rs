@@ -102,7 +102,7 @@ impl std::error::Error for DeferError {}
 /// Has `on_deferred` called with this payload later.
 ///
 /// # Errors
-/// When the payload was not taken. In a native test it always is; see [`take_deferred`].
+/// When the payload was not taken. In a native test it is, unless the test says otherwise; see [`take_deferred`].
 pub fn defer(payload: &[u8]) -> Result<(), DeferError> {
     imp::defer(payload)
 }
@@ -112,6 +112,12 @@ pub fn defer(payload: &[u8]) -> Result<(), DeferError> {
 #[must_use]
 pub fn take_deferred() -> Vec<Vec<u8>> {
     imp::take()
+}
+
+/// For native tests: from here on, refuse every payload like this; `None` takes them again.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn refuse(refusal: impl Into<Option<DeferError>>) {
+    imp::refuse(refusal.into());
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -132,14 +138,21 @@ mod imp {
 #[cfg(not(target_arch = "wasm32"))]
 mod imp {
     use super::DeferError;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     std::thread_local! {
         static DEFERRED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+        static REFUSAL: Cell<Option<DeferError>> = const { Cell::new(None) };
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the host may refuse")]
+    pub(super) fn refuse(refusal: Option<DeferError>) {
+        REFUSAL.set(refusal);
+    }
+
     pub(super) fn defer(payload: &[u8]) -> Result<(), DeferError> {
+        if let Some(refusal) = REFUSAL.get() {
+            return Err(refusal);
+        }
         DEFERRED.with_borrow_mut(|deferred| deferred.push(payload.to_vec()));
         Ok(())
     }

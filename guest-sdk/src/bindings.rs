@@ -13,6 +13,15 @@ pub mod imports {
     });
 }
 
+/// What the SDK's clients use of WASI itself: outbound HTTP, and the clock to wait by.
+pub mod clients {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "clients",
+        generate_all,
+    });
+}
+
 /// Generates the module of one hook: its `Guest` trait and its `export!` macro.
 macro_rules! hook_worlds {
     ($($(#[$doc:meta])* $module:ident = $world:literal;)+) => {$(

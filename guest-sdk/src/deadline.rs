@@ -24,7 +24,11 @@ use std::time::Duration;
 /// assert!(flush(&mut vec!["a".into()], Deadline::never()).is_ok());
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline(Clock);
+pub struct Deadline {
+    clock: Clock,
+    /// By how much it is earlier than the clock's.
+    reserve: Duration,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Clock {
@@ -39,14 +43,15 @@ impl Deadline {
     /// The deadline of the call that is running, whichever hook it is.
     #[must_use]
     pub fn of_this_call() -> Self {
-        Self(Clock::Host)
+        Self { clock: Clock::Host, reserve: Duration::ZERO }
     }
 
     /// The time left, rounded down to milliseconds; zero when it is up.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let Clock::Host = self.0;
-        Duration::from_millis(crate::bindings::imports::tidegate::plugin::lifecycle::remaining_ms())
+        let Clock::Host = self.clock;
+        let left = Duration::from_millis(crate::bindings::imports::tidegate::plugin::lifecycle::remaining_ms());
+        left.saturating_sub(self.reserve)
     }
 }
 
@@ -61,24 +66,31 @@ impl Deadline {
     /// A deadline for a test: `time` from now. Not there in a build for WebAssembly.
     #[must_use]
     pub fn after(time: Duration) -> Self {
-        Self(Clock::Until(std::time::Instant::now().checked_add(time)))
+        Self { clock: Clock::Until(std::time::Instant::now().checked_add(time)), reserve: Duration::ZERO }
     }
 
     /// A deadline for a test that never comes. Not there in a build for WebAssembly.
     #[must_use]
     pub fn never() -> Self {
-        Self(Clock::Until(None))
+        Self { clock: Clock::Until(None), reserve: Duration::ZERO }
     }
 
     /// The time left; zero when it is up.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let Clock::Until(end) = self.0;
-        end.map_or(Duration::MAX, |end| end.saturating_duration_since(std::time::Instant::now()))
+        let Clock::Until(end) = self.clock;
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(std::time::Instant::now()));
+        left.saturating_sub(self.reserve)
     }
 }
 
 impl Deadline {
+    /// A deadline that is so much earlier, for a step that others follow.
+    #[must_use]
+    pub fn earlier_by(self, reserve: Duration) -> Self {
+        Self { reserve: self.reserve.saturating_add(reserve), ..self }
+    }
+
     /// Whether the time is up.
     #[must_use]
     pub fn expired(&self) -> bool {
@@ -96,5 +108,12 @@ mod tests {
         assert!(!Deadline::after(Duration::from_secs(3600)).expired());
         assert!(Deadline::after(Duration::from_secs(3600)).remaining() > Duration::from_secs(3000));
         assert!(!Deadline::never().expired());
+    }
+
+    #[test]
+    fn an_earlier_deadline_leaves_time_for_what_follows() {
+        let deadline = Deadline::after(Duration::from_secs(3600)).earlier_by(Duration::from_secs(1800));
+        assert!((1700..=1800).contains(&deadline.remaining().as_secs()));
+        assert!(deadline.earlier_by(Duration::from_secs(1800)).expired());
     }
 }

@@ -70,6 +70,19 @@
 //! The macros of the `log` crate go to the gateway's log, `debug` and above; `log::set_max_level` changes that. With
 //! the feature `tracing`, events of the `tracing` macros do as well.
 //!
+//! # What a plugin may be granted
+//! | module | does | grant |
+//! |---|---|---|
+//! | [`outbox`] | hands events over to the host, which delivers them | `outbox` |
+//! | [`fetch`] | sends HTTP requests | `http` |
+//! | [`kv`] | buckets that all instances share | `kv` |
+//! | [`config_store`], [`secrets`] | values and secrets of the operator's, by name | `config`, `secrets` |
+//! | [`metrics`] | numbers in the gateway's metrics | `metrics` |
+//! | [`background`] | puts work off until the response is on its way | `background` |
+//!
+//! A plugin that uses one of them imports it, and is refused when it is loaded without the grant. [`Batcher`] collects items
+//! and sends them together, [`Worker`] puts off jobs of a type. In native tests all of them work in memory: see [`testing`].
+//!
 //! # State
 //! Each instance serves one call at a time and keeps its memory between calls, so fields of the plugin are the place
 //! for batches and caches. Several instances of a plugin share nothing.
@@ -77,22 +90,34 @@
 #![deny(missing_docs)]
 
 pub mod background;
+mod batcher;
 #[doc(hidden)]
 pub mod bindings;
+mod clock;
+pub mod config_store;
 mod context;
 mod deadline;
 mod error;
+pub mod fetch;
 mod http;
+pub mod kv;
 pub mod lifecycle;
 #[cfg(target_arch = "wasm32")]
 mod logging;
+pub mod metrics;
+pub mod outbox;
 mod plugin;
+pub mod secrets;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod verdict;
+mod worker;
 
 #[doc(hidden)]
 #[path = "glue.rs"]
 pub mod __rt;
 
+pub use batcher::{Added, Batcher, BatcherBuilder, Unflushed};
 pub use context::Context;
 pub use deadline::Deadline;
 pub use error::{Error, Result};
@@ -105,6 +130,7 @@ pub use tidegate_sdk_macros::plugin;
 #[cfg(feature = "tracing")]
 pub use tracing;
 pub use verdict::{BodyVerdict, Reply, Verdict};
+pub use worker::{Counts, Worker};
 
 /// What a plugin needs, for one `use`.
 pub mod prelude {

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use tidegate_keyvalue::{Bounds, Memory, Namespace, PluginBucket, Store, WhenFull};
 use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
 use tidegate_runtime::grants::{Bucket, BucketError, Buckets};
+use tidegate_runtime::metrics::{Reading, Registry};
 use tidegate_runtime::outbound::{Body, Caller, Outbound, OutboundError, Timeouts};
 use tidegate_runtime::{
     EndCause, Exchange, Grants, Late, Limits, LoadError, PluginSpec, Runtime, RuntimeConfig, StopOutcome, Verdict,
@@ -175,6 +176,23 @@ async fn lines_are_logged_up_to_the_deadline_and_none_after_it() {
     let lines = log.text().lines().filter(|line| line.contains("and another line")).count();
     assert!((1..30).contains(&lines), "{lines} lines");
     assert_eq!((late(&plugin, Late::HostCall), late(&plugin, Late::Call)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_number_that_comes_late_is_not_counted() {
+    let metrics = Registry::default().of(&"teller".into(), 10);
+    let grants = Grants { metrics: Some(metrics.clone()), ..Grants::default() };
+    for (wall, counts) in [(100 * READING, 1), (NOTHING, 0)] {
+        let limits = Limits { wall, ..Limits::default() };
+        let fixture = Fixture { limits, grants: grants.clone(), ..Fixture::new(components::guest("teller")) };
+        let plugin = fixture.load(&runtime()).await.expect("loads");
+        let (_, result) = plugin.on_request(exchange(&[("x-tell", "count sent 1")])).await;
+        assert_eq!(overran(&result.map_err(|error| error.cause)), counts == 0);
+        assert_eq!(late(&plugin, Late::HostCall), 1 - counts);
+    }
+    let all = metrics.snapshot();
+    let readings: Vec<_> = all.iter().flat_map(|snapshot| &snapshot.series).map(|(_, reading)| *reading).collect();
+    assert_eq!(readings, [Reading::Number(1.0)]);
 }
 
 /// What is logged in this thread.

@@ -1,40 +1,45 @@
-//! Notes every exchange, writes the notes out in batches, and loses none of them at shutdown.
+//! Publishes every exchange to the outbox, before its client has the answer.
+//!
+//! `publish` returns when the event is the host's, and the response goes out after that: there is no answered request that the
+//! audit does not know. That costs each response one wait for the outbox (which commits the events of many responses together). If
+//! the outbox does not take the event, the hook fails, and the operator's `on_failure` decides: `closed` answers 503, `open`
+//! lets the response through without an audit.
+//!
+//! It keeps nothing, so it has nothing to do at the end. A plugin that would rather lose an event than make a client wait
+//! collects them: see `webhook-events`.
 
-use serde::Deserialize;
-use std::collections::VecDeque;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use tidegate_sdk::outbox::{self, Message};
 use tidegate_sdk::prelude::*;
 
-struct Audit {
-    config: Config,
-    queue: VecDeque<Event>,
-    /// Events that found the queue full.
-    dropped: u64,
-}
+struct Audit(Config);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Config {
-    /// How many events are written at a time.
-    batch: usize,
-    /// How many may wait in memory; what comes on top is dropped, and counted.
-    capacity: usize,
-    /// How long writing one event takes, in milliseconds: stands for a slow sink.
-    flush_delay_ms: u64,
+    /// Where the events go. The plugin has to be granted it: `outbox = ["audit.exchange"]`.
+    topic: String,
+    /// A request field whose value stands in the event, and orders it: events of the same user stay in order.
+    user_header: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch: 100, capacity: 10_000, flush_delay_ms: 0 }
+        Self { topic: "audit.exchange".to_owned(), user_header: None }
     }
 }
 
-/// What is noted of an exchange.
-struct Event {
-    id: String,
+/// What is noted of an exchange. (The host adds when, and which plugin says so.)
+#[derive(Serialize)]
+struct Exchange {
+    request: String,
+    client: String,
     method: String,
+    authority: String,
     path: String,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
 }
 
 #[tidegate_sdk::plugin]
@@ -42,56 +47,28 @@ impl Plugin for Audit {
     type Config = Config;
 
     fn configure(config: Config) -> Result<Self> {
-        if config.batch == 0 || config.batch > config.capacity {
-            return Err(format!("`batch` has to be 1 to {} (`capacity`)", config.capacity).into());
-        }
-        Ok(Self { config, queue: VecDeque::new(), dropped: 0 })
+        Ok(Self(config))
     }
 
     fn on_response(&mut self, request: &Request, response: &mut Response) -> Result<()> {
-        if self.queue.len() >= self.config.capacity {
-            self.dropped += 1;
-            return Ok(());
-        }
-        self.queue.push_back(Event {
-            id: request.id(),
+        let user = self.0.user_header.as_deref().and_then(|name| request.header(name));
+        let exchange = Exchange {
+            request: request.id(),
+            client: request.client_address(),
             method: request.method(),
+            authority: request.authority(),
             path: request.path(),
             status: response.status(),
-        });
-        // A slow sink would hold up the client: then everything waits for the shutdown.
-        if self.queue.len() >= self.config.batch && self.config.flush_delay_ms == 0 {
-            self.flush(Deadline::of_this_call())?;
-        }
-        Ok(())
-    }
-
-    fn shutdown(&mut self, deadline: Deadline) -> Result<()> {
-        if self.dropped > 0 {
-            log::warn!("{} events were dropped, the queue was full", self.dropped);
-        }
-        let waiting = self.queue.len();
-        self.flush(deadline)?;
-        log::info!("flushed {waiting} events");
-        Ok(())
-    }
-}
-
-impl Audit {
-    /// Writes what waits, oldest first, until all is written or the time is nearly up.
-    fn flush(&mut self, deadline: Deadline) -> Result<()> {
-        let delay = Duration::from_millis(self.config.flush_delay_ms);
-        // An event leaves the queue once it is written, so that what is left is what was not.
-        while let Some(event) = self.queue.front() {
-            if deadline.expired() || deadline.remaining() < delay {
-                return Err(format!("the deadline came with {} events not written", self.queue.len()).into());
-            }
-            if !delay.is_zero() {
-                std::thread::sleep(delay);
-            }
-            log::info!("{} {} {} {}", event.id, event.method, event.path, event.status);
-            self.queue.pop_front();
-        }
+            user: user.clone(),
+        };
+        let message = Message::json(&exchange)?;
+        outbox::publish(
+            &self.0.topic,
+            match user {
+                Some(user) => message.key(user),
+                None => message,
+            },
+        )?;
         Ok(())
     }
 }
@@ -99,39 +76,46 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_sdk::outbox::PublishError;
+    use tidegate_sdk::testing;
 
-    fn audit(exchanges: usize, config: Config) -> Result<Audit> {
-        let mut audit = Audit::configure(config)?;
-        for _ in 0..exchanges {
-            audit.on_response(&Request::builder().build(), &mut Response::builder().build())?;
-        }
-        Ok(audit)
+    fn exchange(audit: &mut Audit) -> Result<()> {
+        let request = Request::builder().method("PUT").target("/orders/7?token=secret").header("x-user", "ada").build();
+        audit.on_response(&request, &mut Response::builder().status(201).build())
     }
 
     #[test]
-    fn a_full_batch_is_written_and_a_part_of_one_waits_for_shutdown() -> Result<()> {
-        let mut audit = audit(7, Config { batch: 5, ..Config::default() })?;
-        assert_eq!(audit.queue.len(), 2);
-        audit.shutdown(Deadline::never())?;
-        assert!(audit.queue.is_empty());
+    fn each_exchange_is_an_event_without_its_query() -> Result<()> {
+        let mut audit = Audit::configure(Config::default())?;
+        exchange(&mut audit)?;
+        let published = testing::outbox::take();
+        let [event] = &published[..] else { return Err(format!("one event: {published:?}").into()) };
+        let body: serde_json::Value = serde_json::from_slice(event.message.body())?;
+        assert_eq!(event.topic, "audit.exchange");
+        assert_eq!(
+            (&body["method"], &body["path"], &body["status"]),
+            (&"PUT".into(), &"/orders/7".into(), &201.into())
+        );
+        assert_eq!((event.message.ordering_key(), body.get("user")), (None, None));
         Ok(())
     }
 
     #[test]
-    fn a_deadline_that_comes_too_early_leaves_the_rest_and_says_how_many() -> Result<()> {
-        let mut audit = audit(7, Config { flush_delay_ms: 20, ..Config::default() })?;
-        let error = audit.shutdown(Deadline::after(Duration::from_millis(50))).err().ok_or("must fail")?;
-        let left = audit.queue.len();
-        assert!((4..=6).contains(&left), "{left}");
-        assert_eq!(error.to_string(), format!("the deadline came with {left} events not written"));
+    fn events_of_a_user_carry_their_key() -> Result<()> {
+        let config = Config { topic: "audit.user".to_owned(), user_header: Some("x-user".to_owned()) };
+        exchange(&mut Audit::configure(config)?)?;
+        let published = testing::outbox::take();
+        let found: Vec<_> = published.iter().map(|it| (it.topic.as_str(), it.message.ordering_key())).collect();
+        assert_eq!(found, [("audit.user", Some("ada"))]);
         Ok(())
     }
 
     #[test]
-    fn memory_is_bounded() -> Result<()> {
-        let config = Config { batch: 3, capacity: 3, flush_delay_ms: 1 };
-        let audit = audit(10, config)?;
-        assert_eq!((audit.queue.len(), audit.dropped), (3, 7));
+    fn an_event_that_is_not_taken_fails_the_call() -> Result<()> {
+        let mut audit = Audit::configure(Config::default())?;
+        testing::outbox::refuse(PublishError::Full);
+        let error = exchange(&mut audit).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("the outbox is full"));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tidegate_outbox::Outbox;
 use tidegate_runtime::Grants;
 use tidegate_runtime::grants::Values;
+use tidegate_runtime::metrics::Registry;
 
 use self::buckets::{BucketOpenError, BucketProblem, Buckets};
 pub use self::http::Http;
@@ -23,6 +24,7 @@ pub struct Capabilities {
     buckets: Buckets,
     /// Requests of plugins.
     pub http: Http,
+    metrics: Registry,
     outbox: Availability<Arc<Outbox>>,
 }
 
@@ -79,20 +81,30 @@ impl Capabilities {
             None => Availability::Absent,
         };
         let http = Http::open(&config.outbound).await?;
-        Ok(Arc::new(Self { outbox, http, buckets: Buckets::open(&config.buckets).await? }))
+        Ok(Arc::new(Self {
+            outbox,
+            http,
+            buckets: Buckets::open(&config.buckets).await?,
+            metrics: Registry::default(),
+        }))
     }
 
     /// For `tidegate check`: nothing is opened, and plugins are refused whatever has an effect outside.
     #[must_use]
     pub fn closed(config: &Config) -> Arc<Self> {
         let outbox = if config.outbox.is_some() { Availability::Closed } else { Availability::Absent };
-        Arc::new(Self { outbox, http: Http::Closed, buckets: Buckets::stand_ins(&config.buckets) })
+        Arc::new(Self {
+            outbox,
+            http: Http::Closed,
+            buckets: Buckets::stand_ins(&config.buckets),
+            metrics: Registry::default(),
+        })
     }
 
     /// What this plugin has been granted. Its values have been read by whoever loads it.
     #[must_use]
     pub fn grants(&self, plugin: &config::Plugin, values: Option<Arc<Values>>) -> Grants {
-        let config::Grants { outbox: topics, http, background, metrics: _, kv, config: _, secrets: _ } = &plugin.grants;
+        let config::Grants { outbox: topics, http, background, metrics, kv, config: _, secrets: _ } = &plugin.grants;
         let outbox = match &self.outbox {
             Availability::Open(outbox) => outbox::grant(outbox, plugin),
             Availability::Closed | Availability::Absent if topics.is_empty() => None,
@@ -105,8 +117,8 @@ impl Capabilities {
             http: http.as_ref().map(|granted| self.http.grant(&plugin.name, granted)),
             kv: self.buckets.grant(&plugin.name, kv),
             values,
+            metrics: metrics.map(|series| self.metrics.of(&plugin.name, series)),
             background: *background,
-            ..Grants::default()
         }
     }
 

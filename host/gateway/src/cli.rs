@@ -295,7 +295,7 @@ pub struct ReportArgs {
 /// `tidegate demo`
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// The folder with the example plugins: stamp.wasm, api-key.wasm, audit.wasm, stubborn.wasm
+    /// The folder with the example plugins: stamp.wasm, api-key.wasm, audit.wasm, journal.wasm, stubborn.wasm
     #[arg(long, value_name = "DIR", default_value = "target/plugins")]
     pub plugins: PathBuf,
 }

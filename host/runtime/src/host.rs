@@ -30,7 +30,7 @@ use crate::plugin::Backlog;
 #[expect(unreachable_pub, reason = "the generated module exports them again")]
 pub use keyvalue::{Claim, OpenBucket};
 pub(crate) use lifecycle::LifecycleView;
-pub(crate) use log::GuestLog;
+pub(crate) use log::{Allowance, GuestLog};
 pub(crate) use snapshot::{Inheritance, Left, Snapshots};
 
 /// Host resources (streams, pollables) a guest may hold at a time.

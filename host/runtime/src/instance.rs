@@ -25,7 +25,7 @@ use crate::error::EndCause;
 use crate::exchange::Exchange;
 use crate::grants::Grants;
 use crate::hooks::{Call, Configure, Exports, Functions};
-use crate::host::{Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
+use crate::host::{Allowance, Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
 use crate::limits::Limits;
 use crate::meter::{Ended, Halt, Meter};
 use crate::plugin::Backlog;
@@ -62,6 +62,8 @@ pub(crate) struct Template {
     pub(crate) lifecycle: LifecycleView,
     pub(crate) halt: Arc<Halt>,
     pub(crate) tally: Tally,
+    /// What its instances may write to the log.
+    pub(crate) log: Arc<Allowance>,
     /// Counts the stores of this plugin that exist: each holds a clone.
     pub(crate) stores: Arc<()>,
 }
@@ -98,7 +100,7 @@ impl Template {
         let budget = self.limits.configure.min(deadline.since(now));
         let deadline = now + budget;
 
-        let log = GuestLog::new(self.name.clone(), number, self.redaction.clone());
+        let log = GuestLog::new(self.name.clone(), number, self.redaction.clone(), self.log.clone());
         log.begin(Hook::Configure, None);
         let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
         let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
@@ -221,6 +223,7 @@ impl Instance {
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
         let ended = limits.poll(call.run(&mut self.store, &self.functions)).await;
         self.store.data_mut().requests.end_call();
+        self.store.data().log.end();
         let ended = match ended {
             Ok(Ok(Ok(raw))) => C::check(raw, self.functions.hooks(), self.limits.body)
                 .map_err(|bad| EndCause::Refused { message: bad.to_string() }),

@@ -24,6 +24,10 @@ pub struct Limits {
     pub body: usize,
     /// The longest snapshot that an instance may leave to the version that takes over.
     pub snapshot: usize,
+    /// Lines that all instances together may write to the log per second; what two seconds may have can come at once.
+    pub log_lines: usize,
+    /// The bytes of these lines, likewise.
+    pub log_bytes: usize,
 }
 
 impl Default for Limits {
@@ -38,6 +42,8 @@ impl Default for Limits {
             queue: 1024,
             body: 1 << 20,
             snapshot: 1 << 20,
+            log_lines: 1_000,
+            log_bytes: 1 << 20,
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::host::Inheritance;
 use crate::instance::{Instance, Template};
 use crate::limits::{Deferred, Instances, Isolation, Limits, Recycle};
 use crate::meter::Halt;
+use crate::metrics::Metrics;
 use crate::pool::{Acquired, Health, Numbered, Pool, Size};
 use crate::stats::{CallOutcome, PluginStats, Tally};
 use crate::stop::{DrainObserver, StopObserver, StopReason};
@@ -314,8 +315,15 @@ impl Plugin {
             snapshots: inner.spec.tally.snapshots(),
             deferred: inner.template.backlog.waiting(),
             deferred_outcomes: inner.spec.tally.deferred(),
+            log_dropped: inner.spec.tally.log_dropped(),
             breaker_open: inner.pool.breaker_is_open(inner.clock().now()),
         }
+    }
+
+    /// The numbers it keeps in the gateway's metrics, if it may.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.inner.spec.grants.metrics.as_deref()
     }
 
     /// The tally its calls are counted in.

@@ -16,7 +16,7 @@ use crate::engine::{self, Allocator, Reservation, Space};
 use crate::environment::Environment;
 use crate::error::{LoadError, StartError};
 use crate::grants::Needs;
-use crate::host::LifecycleView;
+use crate::host::{Allowance, LifecycleView};
 use crate::inspect::{self, Inspection};
 use crate::instance::Template;
 use crate::limits::Instances;
@@ -178,9 +178,10 @@ impl Runtime {
             environment: shared.environment.clone(),
             tick: engine::tick(shared.environment.ticks),
             _slots: Arc::new(slots),
-            lifecycle: LifecycleView::new(clock, shared.phase.clone()),
+            lifecycle: LifecycleView::new(clock.clone(), shared.phase.clone()),
             halt: Arc::new(Halt::new(shared.abandon.clone())),
             tally: spec.tally.clone(),
+            log: Allowance::new(spec.name.clone(), &spec.limits, clock, spec.tally.clone()),
             stores: Arc::new(()),
         };
         Plugin::start(template, digest, spec, shared.tasks.clone()).await.map_err(LoadError::Configure)

@@ -230,6 +230,8 @@ pub struct PluginStats {
     pub deferred: DeferredCounts,
     /// Payloads by outcome, in the order of [`DeferredOutcome::ALL`], over the whole tally.
     pub deferred_outcomes: [u64; DeferredOutcome::ALL.len()],
+    /// Lines of its instances that the log did not take, over the whole tally.
+    pub log_dropped: u64,
     /// Whether the breaker is open.
     pub breaker_open: bool,
 }
@@ -258,6 +260,7 @@ struct Counters {
     late: [AtomicU64; Late::ALL.len()],
     snapshots: [AtomicU64; SnapshotOutcome::ALL.len()],
     deferred: [AtomicU64; DeferredOutcome::ALL.len()],
+    log_dropped: AtomicU64,
 }
 
 impl std::fmt::Debug for Tally {
@@ -302,6 +305,16 @@ impl Tally {
         if let Some(count) = self.counters.deferred.get(outcome as usize) {
             count.fetch_add(many, Ordering::Relaxed);
         }
+    }
+
+    /// Lines of its instances that the log did not take.
+    #[must_use]
+    pub fn log_dropped(&self) -> u64 {
+        self.counters.log_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drop_log_lines(&self, lines: u64) {
+        self.counters.log_dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
     pub(crate) fn exports(&self, hooks: Hooks) {

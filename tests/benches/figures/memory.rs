@@ -161,12 +161,12 @@ async fn per_instance(effort: Effort) -> Result<()> {
 async fn idle(effort: Effort) -> Result<()> {
     let origin = Origin::start("ok").await?;
     let keys = "keys = [\"secret\"]";
-    let all = vec![("stamp", ""), ("audit", ""), ("stubborn", ""), ("api-key", keys)];
+    let all = vec![("stamp", ""), ("journal", ""), ("stubborn", ""), ("api-key", keys)];
     let mut table = Table::new("memory: a gateway that idles, MiB", &["", "resident", "private", "target", ""]);
     for (what, plugins, traffic) in [
         ("no plugins, just started", vec![], false),
         ("the four example plugins, just started", all.clone(), false),
-        ("stamp, audit and stubborn, after traffic", all.get(..3).unwrap_or(&[]).to_vec(), true),
+        ("stamp, journal and stubborn, after traffic", all.get(..3).unwrap_or(&[]).to_vec(), true),
     ] {
         table::progress(format_args!("memory: {what}"))?;
         let setup =

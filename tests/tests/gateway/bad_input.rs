@@ -83,7 +83,7 @@ async fn unknown_keys_are_named_all_at_once() {
 #[tokio::test]
 async fn budgets_that_do_not_fit_into_grace() {
     let folder = folder();
-    let config = config().shutdown("grace = '3s'").shutdown("drain = '2s'").plugin(PluginTable::example("audit"));
+    let config = config().shutdown("grace = '3s'").shutdown("drain = '2s'").plugin(PluginTable::example("journal"));
     both(&config.written(folder.path()), &["the shutdown needs 8.25s, but `grace` is 3s", "5.25s too short", "hint: "])
         .await;
     let config = self::config().shutdown("min_drain = '21s'");

@@ -11,10 +11,10 @@ fn config(origin: &Origin) -> ConfigFile {
     ConfigFile::before(origin.address())
         .plugin(PluginTable::example("stamp").set("instances = 2"))
         .plugin(PluginTable::example("api-key").config("keys = ['sesame']"))
-        .plugin(PluginTable::example("audit").config("batch = 1000").config("flush_delay_ms = 1"))
+        .plugin(PluginTable::example("journal").config("batch = 1000").config("flush_delay_ms = 1"))
         .plugin(PluginTable::example("stubborn").limit("shutdown = '300ms'"))
-        .route("/", &["stamp", "audit", "stubborn"])
-        .route("/private", &["stamp", "api-key", "audit"])
+        .route("/", &["stamp", "journal", "stubborn"])
+        .route("/private", &["stamp", "api-key", "journal"])
 }
 
 #[tokio::test]
@@ -47,8 +47,8 @@ async fn four_plugins_serve_and_each_ends_in_its_own_way() {
     let (slow, ended) = tokio::join!(slow, stop);
     assert_eq!((slow.status, slow.header("x-stamped-by")), (200, "tidegate"));
 
-    // The refused request never reaches audit, which comes after api-key; the others do, the slow one included.
-    let written = ended.log.with(&[("plugin", "audit"), ("hook", "shutdown"), ("context", "audit")]);
+    // The refused request never reaches journal, which comes after api-key; the others do, the slow one included.
+    let written = ended.log.with(&[("plugin", "journal"), ("hook", "shutdown"), ("context", "journal")]);
     let written: Vec<&str> = written.iter().filter_map(|line| line["message"].as_str()).collect();
     assert_eq!(written.last(), Some(&format!("flushed {} events", EVENTS - 1).as_str()));
     assert_eq!(written.len(), EVENTS, "every event and the summary: {written:#?}");
@@ -57,7 +57,7 @@ async fn four_plugins_serve_and_each_ends_in_its_own_way() {
     let report = ended.report();
     assert_eq!(report.outcomes("stamp"), ["no-hook", "no-hook"]);
     assert_eq!(report.outcomes("api-key"), ["no-hook"]);
-    assert_eq!(report.outcomes("audit"), ["completed"]);
+    assert_eq!(report.outcomes("journal"), ["completed"]);
     assert_eq!(report.outcomes("stubborn"), ["overran"]);
     assert_eq!(ended.code, Some(11));
     let stubborn = report.plugin("stubborn")[0];
@@ -117,7 +117,7 @@ async fn the_report_command_draws_what_happened() {
     let ended = gateway.stop().await;
     let drawn = tidegate(&["report", &ended.report_file().display().to_string()]).await;
     assert_eq!((drawn.code, drawn.stderr.as_str()), (Some(0), ""));
-    for part in ["exit 11", "draining", "stopping", "stamp #1", "audit #0", "completed", "stubborn #0", "overran"] {
+    for part in ["exit 11", "draining", "stopping", "stamp #1", "journal #0", "completed", "stubborn #0", "overran"] {
         assert!(drawn.stdout.contains(part), "no {part:?} in:\n{}", drawn.stdout);
     }
     assert!(!drawn.stdout.contains('\u{1b}'), "escape sequences are for terminals");
@@ -134,7 +134,7 @@ async fn the_report_command_draws_what_happened() {
     let (page, picture) = (write("report.html").await, write("report.svg").await);
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
     assert!(picture.starts_with("<svg xmlns=") && picture.ends_with("</svg>\n"), "{picture}");
-    for part in ["exit 11", ">draining<", ">stopping<", ">stamp #1<", ">audit #0<", ">completed<", ">stubborn #0<"] {
+    for part in ["exit 11", ">draining<", ">stopping<", ">stamp #1<", ">journal #0<", ">completed<", ">stubborn #0<"] {
         assert!(page.contains(part) && picture.contains(part), "no {part:?} in:\n{page}\n{picture}");
     }
     let piped = tidegate(&["report", &ended.report_file().display().to_string(), "--html", "-"]).await;
@@ -159,4 +159,62 @@ async fn plugins_see_clients_of_http2_like_any_other() {
     assert_eq!(client.send(get("/private", &[("x-api-key", "sesame")])).await.status, 200);
     let ended = gateway.stop().await;
     assert!(!ended.log.with(&[("message", "flushed 21 events")]).is_empty(), "{}", ended.log.text());
+}
+
+#[tokio::test]
+async fn an_answered_exchange_is_in_the_audit_even_if_the_gateway_is_killed() {
+    let origin = Origin::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let audited = || {
+        let audit = PluginTable::example("audit").grant("outbox = ['audit.exchange']");
+        ConfigFile::before(origin.address())
+            .plugin(audit.config("user_header = 'x-user'"))
+            .route("/", &["audit"])
+            .section(&format!("[outbox]\npath = '{}'", at("outbox.db")))
+            .section(&format!("[[outbox.sink]]\ntopic = 'audit.*'\nkind = 'file'\npath = '{}'", at("audit.ndjson")))
+    };
+    // A folder in the sink's place: nothing is delivered for now.
+    std::fs::create_dir(at("audit.ndjson")).expect("made");
+    let mut gateway = TestGateway::start(&audited()).await;
+    for n in 0..EVENTS {
+        let answer = gateway.client().send(get(&format!("/{n}?token=hidden"), &[("x-user", "ada")])).await;
+        assert_eq!(answer.status, 200);
+    }
+    gateway.signal(rustix::process::Signal::KILL);
+    gateway.wait().await;
+
+    std::fs::remove_dir(at("audit.ndjson")).expect("removed");
+    let gateway = TestGateway::start(&audited()).await;
+    let lines = async || std::fs::read_to_string(at("audit.ndjson")).unwrap_or_default().lines().count();
+    gateway.until("every event is delivered", async || lines().await >= EVENTS).await;
+    let ended = gateway.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log.text());
+    let text = std::fs::read_to_string(at("audit.ndjson")).expect("there");
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let paths: Vec<&str> = events.iter().filter_map(|event| event["data"]["path"].as_str()).collect();
+    let expected: Vec<String> = (0..EVENTS).map(|n| format!("/{n}")).collect();
+    assert_eq!(paths, expected, "in the order of the user's requests");
+    assert!(!text.contains("hidden"), "queries may have secrets");
+}
+
+#[tokio::test]
+async fn an_exchange_that_cannot_be_audited_is_answered_as_the_operator_says() {
+    let origin = Origin::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (on_failure, status) in [("closed", 503), ("open", 200)] {
+        let audit = PluginTable::example("audit").grant("outbox = ['audit.exchange']");
+        // An outbox that takes one event, and a sink that is never there.
+        let at = |name: &str| folder.path().join(format!("{on_failure}-{name}")).display().to_string();
+        std::fs::create_dir(at("audit.ndjson")).expect("made");
+        let config = ConfigFile::before(origin.address())
+            .plugin(audit.set(&format!("on_failure = '{on_failure}'")))
+            .route("/", &["audit"])
+            .section(&format!("[outbox]\npath = '{}'\nmax_events = 1", at("outbox.db")))
+            .section(&format!("[[outbox.sink]]\ntopic = 'audit.*'\nkind = 'file'\npath = '{}'", at("audit.ndjson")));
+        let gateway = TestGateway::start(&config).await;
+        assert_eq!(gateway.get("/first").await.status, 200);
+        assert_eq!(gateway.get("/second").await.status, status, "{on_failure}");
+        gateway.stop().await;
+    }
 }

@@ -203,11 +203,11 @@ async fn what_ends_well_in_lame_duck_is_counted_as_completed() {
 #[tokio::test]
 async fn sigint_from_a_terminal_ends_as_orderly_as_sigterm() {
     let origin = Origin::start().await;
-    let config = ConfigFile::before(origin.address()).plugin(PluginTable::example("audit")).route("/", &["audit"]);
+    let config = ConfigFile::before(origin.address()).plugin(PluginTable::example("journal")).route("/", &["journal"]);
     let mut gateway = TestGateway::start(&config).await;
     assert_eq!(gateway.get("/").await.status, 200);
     gateway.signal(Signal::INT);
     let ended = gateway.wait().await;
     assert_eq!(ended.report().at("/signal"), "SIGINT");
-    assert_eq!((ended.code, ended.report().outcomes("audit")), (Some(0), vec!["completed"]));
+    assert_eq!((ended.code, ended.report().outcomes("journal")), (Some(0), vec!["completed"]));
 }

@@ -19,3 +19,4 @@ mod reload;
 mod secrets;
 mod signals;
 mod switches;
+mod telling;

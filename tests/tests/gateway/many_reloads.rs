@@ -25,7 +25,7 @@ fn config(origin: &Origin, number: u64) -> ConfigFile {
     ConfigFile::before(origin.address())
         .plugin(first.set("instances = 2"))
         .plugin(second.named("second").set("instances = 2"))
-        .plugin(PluginTable::example("audit").named("kept").set("instances = 2"))
+        .plugin(PluginTable::example("journal").named("kept").set("instances = 2"))
         .route("/", &["first", "second", "kept"])
 }
 

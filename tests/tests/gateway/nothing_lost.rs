@@ -47,8 +47,8 @@ impl Hindered {
             .shutdown("drain = '2500ms'")
             .shutdown("flush = '500ms'")
             .plugin(PluginTable::example("stamp").set("instances = 2").limit("shutdown = '1s'"))
-            .plugin(PluginTable::example("audit").set("instances = 2").limit("shutdown = '1s'").config("batch = 50"))
-            .route("/", &["stamp", "audit"]);
+            .plugin(PluginTable::example("journal").set("instances = 2").limit("shutdown = '1s'").config("batch = 50"))
+            .route("/", &["stamp", "journal"]);
         if !self.plugin {
             return config;
         }
@@ -106,7 +106,7 @@ async fn no_request_is_lost_when_sigterm_comes_at_a_random_moment_and_the_exit_i
         assert_eq!(ended.report().number("/exit_code"), u64::from(code.unsigned_abs()), "{which}");
         assert!(ended.took <= GRACE + TICK, "{which}: {:?}\n{:#}", ended.took, ended.report().0);
         // Every event that a plugin has collected is written, those of the drain included.
-        let written = ended.log.with(&[("plugin", "audit"), ("context", "audit"), ("level", "INFO")]);
+        let written = ended.log.with(&[("plugin", "journal"), ("context", "journal"), ("level", "INFO")]);
         let events = written.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.ends_with(" 200")));
         assert_eq!(events.count() + usize::from(hindered.request), origin.requests() - before, "{which}");
         answered += tally.answered;

@@ -116,15 +116,15 @@ async fn while_the_process_is_held_up_for_min_drain() {
     let config = ConfigFile::before(origin.address())
         .shutdown("grace = '60s'")
         .shutdown("min_drain = '40s'")
-        .plugin(PluginTable::example("audit"))
-        .route("/", &["audit"]);
+        .plugin(PluginTable::example("journal"))
+        .route("/", &["journal"]);
     let mut gateway = TestGateway::start(&config).await;
     gateway.terminate();
     gateway.reaches("flushing").await;
     gateway.terminate();
     let ended = gateway.wait().await;
     cut_short(&ended, "SIGTERM", 143);
-    assert_eq!(ended.report().outcomes("audit"), ["completed"], "it had ended before");
+    assert_eq!(ended.report().outcomes("journal"), ["completed"], "it had ended before");
 }
 
 #[tokio::test]

@@ -27,8 +27,11 @@ use super::{DemoArgs, Failure, report};
 use crate::stop::report::Report;
 use crate::stop::timeline;
 
-/// Requests that fill the audit plugin's queue before the shutdown.
+/// Requests that fill the journal plugin's queue before the shutdown.
 const REQUESTS: usize = 60;
+
+/// Requests of which one by one is told what became of them.
+const SAMPLES: usize = 3;
 
 /// Requests that are under way when the signal comes.
 const UNDER_WAY: usize = 4;
@@ -62,7 +65,7 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
     let upstream = DemoUpstream::start(SLOW).await.context("the demo's upstream cannot start")?;
     writeln!(out, "   answers on {}; /slow takes {SLOW:?}", upstream.address())?;
 
-    title(out, "2  The gateway, with four plugins compiled from source")?;
+    title(out, "2  The gateway, with five plugins compiled from source")?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let config = gateway::write_config(folder.path(), plugins, upstream.address())?;
     writeln!(out, "   tidegate run --config {} --shutdown-report report.json", config.display())?;
@@ -75,7 +78,7 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
     sample(out, &client, gateway.address()).await?;
     let all = join_all((0..REQUESTS).map(|_| get(&client, gateway.address(), "/", None))).await;
     let ok = all.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.status == StatusCode::OK)).count();
-    writeln!(out, "   {ok} of {REQUESTS} more requests answered; the audit plugin has them all in its queue")?;
+    writeln!(out, "   {ok} of {REQUESTS} more requests answered; the journal plugin has them all in its queue")?;
     ensure!(ok == REQUESTS, "requests failed; the gateway's log says why:\n{}", gateway.log());
 
     title(out, "4  SIGTERM, with requests under way")?;
@@ -95,18 +98,36 @@ async fn tour(plugins: &Path, out: &mut dyn Write, width: usize) -> Result<()> {
         writeln!(out, "   log: {}", line.trim())?;
     }
 
-    title(out, "5  The report")?;
+    title(out, "5  The audit, delivered by the outbox")?;
+    audit(out, &folder.path().join(gateway::EVENTS))?;
+
+    title(out, "6  The report")?;
     let report = Report::read(&folder.path().join("report.json"))?;
     writeln!(out, "{}", timeline::draw(&report, width))?;
     ensure!(finished == UNDER_WAY, "requests that were under way were lost");
     check(&report, ended)
 }
 
+/// Every request that was answered has to be in the file, those of the shutdown included.
+fn audit(out: &mut dyn Write, file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("no events arrived in {}", file.display()))?;
+    let (events, answered) = (text.lines().count(), SAMPLES + REQUESTS + UNDER_WAY);
+    writeln!(out, "   {events} events for {answered} answered requests in {}; the last one:", file.display())?;
+    if let Some(event) = text.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+    {
+        writeln!(out, "   {}", event.get("data").unwrap_or(&event))?;
+    }
+    // At least once: a crash could make it more, but there was none.
+    ensure!(events == answered, "{events} events arrived for {answered} requests");
+    Ok(())
+}
+
 /// What has to be in the report, or the tour has shown something wrong.
 fn check(report: &Report, exit: Option<i32>) -> Result<()> {
     let outcome = |name: &str| report.plugins.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.outcome);
     for (plugin, expected) in [
-        ("audit", StopOutcome::Completed),
+        ("audit", StopOutcome::NoHook),
+        ("journal", StopOutcome::Completed),
         ("stubborn", StopOutcome::Overran),
         ("stamp", StopOutcome::NoHook),
         ("api-key", StopOutcome::NoHook),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_outbound::Granted;
 use tidegate_outbox::topic::Pattern;
+use tidegate_runtime::metrics::DEFAULT_SERIES;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
@@ -18,6 +19,9 @@ use super::secret::{self, SecretSource};
 /// Secrets of one plugin.
 const MOST_SECRETS: usize = 64;
 
+/// Series that a plugin may be allowed.
+const MOST_SERIES: usize = 10_000;
+
 /// What one plugin has been granted. Nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
@@ -27,8 +31,8 @@ pub struct Grants {
     pub http: Option<Vec<Granted>>,
     /// `background`: it may put work off.
     pub background: bool,
-    /// `metrics`: it may keep numbers in the gateway's metrics.
-    pub metrics: bool,
+    /// `metrics`: how many series it may keep in the gateway's metrics.
+    pub metrics: Option<usize>,
     /// `kv`: its buckets, by name.
     pub kv: BTreeSet<Arc<str>>,
     /// `config`: values of its own configuration that it may ask for by name.
@@ -63,7 +67,7 @@ pub(super) fn grants(table: Table<'_>, context: Context<'_>) -> Grants {
         outbox: outbox::grant(&table, context.there_is.topics),
         http: outbound::http(&table),
         background: table.boolean("background", false),
-        metrics: table.boolean("metrics", false),
+        metrics: metrics(&table),
         kv: kv(&table, context.there_is.buckets),
         config: config(&table, context.config),
         secrets: secrets(&table, context.folder),
@@ -152,4 +156,22 @@ fn secrets(table: &Table<'_>, folder: &Path) -> BTreeMap<Arc<str>, SecretSource>
         );
     }
     secrets
+}
+
+/// `true`, `false`, or `{ series }`.
+fn metrics(table: &Table<'_>) -> Option<usize> {
+    let value = table.value("metrics")?;
+    match value.get_ref() {
+        DeValue::Boolean(yes) => yes.then_some(DEFAULT_SERIES),
+        DeValue::Table(entries) => {
+            let inner = Table::new(entries, "`metrics`", value.span(), table.problems());
+            let series = inner.count("series", 1..=MOST_SERIES, DEFAULT_SERIES);
+            inner.finish();
+            Some(series)
+        }
+        _ => {
+            table.wrong("metrics", value, "true, false or { series = .. }");
+            None
+        }
+    }
 }

@@ -283,6 +283,9 @@ fn limits(table: Table<'_>) -> Limits {
         queue: table.count("queue", 0..=1_000_000, default.queue),
         body: table.size("body", 1..=1 << 30, default.body),
         snapshot: table.size("snapshot", 1..=64 << 20, default.snapshot),
+        log_lines: table.count("log_lines", 1..=1_000_000, default.log_lines),
+        // The longest line has 8 KiB: it has to fit.
+        log_bytes: table.size("log_bytes", 8 << 10..=1 << 30, default.log_bytes),
     };
     // A limit that another one makes unreachable says something its author does not know.
     if limits.cpu > limits.wall {

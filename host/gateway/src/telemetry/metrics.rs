@@ -3,6 +3,7 @@
 //! configuration or from an enum, so the number of series is bounded.
 
 mod buckets;
+mod guests;
 mod outbound;
 mod outbox;
 mod scrape;

@@ -2,7 +2,11 @@
 //!
 //! A line carries the plugin, the instance, the hook and the request's id. Lines are cut at [`MAX_LINE`], and a call
 //! writes at most [`MAX_LINES`]; what is over is counted and said in one line before the next call
-//! of the instance, or when it goes. The plugin's secrets are taken out before anything is cut, so that no cut hides one.
+//! of the instance, or when it goes. All instances together write as much as their [`Allowance`] lets them. The plugin's secrets are taken out before anything is cut, so that no cut hides one.
+//!
+//! What a stream got without the end of a line is a line when the call ends, or the instance goes in the middle of it.
+
+mod allowance;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +25,9 @@ use crate::host::Guest;
 use crate::meter::Meter;
 use crate::outbound::Caller;
 use crate::redact::{Redacted, Redaction};
+
+pub(crate) use self::allowance::Allowance;
+use self::allowance::Answer;
 
 /// Bytes of one line.
 const MAX_LINE: usize = 8 << 10;
@@ -42,6 +49,7 @@ pub(crate) struct GuestLog {
     plugin: Arc<str>,
     instance: u64,
     redaction: Arc<Redaction>,
+    allowance: Arc<Allowance>,
     state: Mutex<State>,
 }
 
@@ -68,9 +76,24 @@ enum Stream {
     Stderr,
 }
 
+impl Stream {
+    /// The level and the context of its lines.
+    fn shown_as(self) -> (logging::Level, &'static str) {
+        match self {
+            Self::Stdout => (logging::Level::Info, "stdout"),
+            Self::Stderr => (logging::Level::Warn, "stderr"),
+        }
+    }
+}
+
 impl GuestLog {
-    pub(crate) fn new(plugin: Arc<str>, instance: u64, redaction: Arc<Redaction>) -> Arc<Self> {
-        Arc::new(Self { plugin, instance, redaction, state: Mutex::default() })
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        instance: u64,
+        redaction: Arc<Redaction>,
+        allowance: Arc<Allowance>,
+    ) -> Arc<Self> {
+        Arc::new(Self { plugin, instance, redaction, allowance, state: Mutex::default() })
     }
 
     #[cfg(test)]
@@ -90,13 +113,30 @@ impl GuestLog {
     /// A call begins: its lines carry this hook and request.
     pub(crate) fn begin(&self, hook: Hook, request: Option<&Arc<str>>) {
         let mut state = self.state();
-        // What the last call has begun to write is not gone on with.
-        self.release(&mut state, Stream::Stdout);
-        self.release(&mut state, Stream::Stderr);
         self.say_what_was_left_out(&mut state);
+        if let Some(dropped) = self.allowance.unsaid() {
+            allowance::say(&self.plugin, dropped);
+        }
         state.hook = Some(hook);
         state.request = request.cloned();
         state.tail.clear();
+    }
+
+    /// A call has ended.
+    pub(crate) fn end(&self) {
+        self.finish_lines(&mut self.state());
+    }
+
+    /// What has no end of line gets one; what was kept back because it may have been the beginning of a secret was none.
+    fn finish_lines(&self, state: &mut State) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.release(state, stream);
+            let partial = std::mem::take(&mut state.output(stream).partial);
+            if !partial.is_empty() {
+                let (level, context) = stream.shown_as();
+                self.counted_line(state, level, context, &String::from_utf8_lossy(&partial));
+            }
+        }
     }
 
     /// The request that this call is about, if it is about one.
@@ -140,8 +180,13 @@ impl GuestLog {
 
     fn counted_line(&self, state: &mut State, level: logging::Level, context: &str, message: &str) {
         state.lines = state.lines.saturating_add(1);
-        if state.lines <= MAX_LINES {
-            self.emit(state, level, context, message);
+        if state.lines > MAX_LINES || !is_logged(level) {
+            return;
+        }
+        match self.allowance.take(message.len()) {
+            Answer::Write => self.emit(state, level, context, message),
+            Answer::Drop => {}
+            Answer::DropAndSay(dropped) => allowance::say(&self.plugin, dropped),
         }
     }
 
@@ -177,15 +222,12 @@ impl GuestLog {
     }
 
     fn write_clean(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
-        let (level, context) = match stream {
-            Stream::Stdout => (logging::Level::Info, "stdout"),
-            Stream::Stderr => {
-                state.tail.extend(bytes);
-                let excess = state.tail.len().saturating_sub(TAIL);
-                state.tail.drain(..excess);
-                (logging::Level::Warn, "stderr")
-            }
-        };
+        if matches!(stream, Stream::Stderr) {
+            state.tail.extend(bytes);
+            let excess = state.tail.len().saturating_sub(TAIL);
+            state.tail.drain(..excess);
+        }
+        let (level, context) = stream.shown_as();
         let mut partial = std::mem::take(&mut state.output(stream).partial);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match piece.split_last() {
@@ -213,6 +255,22 @@ impl State {
     }
 }
 
+/// Whether anybody takes lines of this level: one that nobody sees costs the plugin nothing.
+fn is_logged(level: logging::Level) -> bool {
+    macro_rules! enabled {
+        ($level:ident) => {
+            tracing::enabled!(target: "tidegate::plugin", tracing::Level::$level)
+        };
+    }
+    match level {
+        logging::Level::Trace => enabled!(TRACE),
+        logging::Level::Debug => enabled!(DEBUG),
+        logging::Level::Info => enabled!(INFO),
+        logging::Level::Warn => enabled!(WARN),
+        logging::Level::Error | logging::Level::Critical => enabled!(ERROR),
+    }
+}
+
 impl logging::Host for Guest {
     fn log(&mut self, level: logging::Level, context: String, message: String) -> wasmtime::Result<()> {
         self.meter.fence()?;
@@ -224,6 +282,7 @@ impl logging::Host for Guest {
 impl Drop for GuestLog {
     fn drop(&mut self) {
         let mut state = std::mem::take(&mut *self.state());
+        self.finish_lines(&mut state);
         self.say_what_was_left_out(&mut state);
     }
 }

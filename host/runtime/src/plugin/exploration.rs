@@ -22,7 +22,7 @@ use crate::environment::{Environment, Randomness, Sleep, Ticks};
 use crate::exchange::BadReply;
 use crate::explore::explore;
 use crate::hooks::Functions;
-use crate::host::{Guest, LifecycleView};
+use crate::host::{Allowance, Guest, LifecycleView};
 use crate::stop::{DrainRecord, StopOutcome, StopRecord};
 use crate::sync;
 
@@ -257,6 +257,7 @@ impl World {
             _slots: Arc::new(reservation(space)),
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),
             halt: Arc::new(Halt::new(abandon.clone())),
+            log: Allowance::new(name.clone(), &limits, clock.clone(), tally.clone()),
             tally: tally.clone(),
             stores: Arc::new(()),
         };

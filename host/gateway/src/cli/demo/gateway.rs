@@ -16,7 +16,10 @@ use crate::cli::Failure;
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// The plugins that the tour needs.
-const PLUGINS: [&str; 4] = ["stamp", "api-key", "audit", "stubborn"];
+const PLUGINS: [&str; 5] = ["stamp", "api-key", "audit", "journal", "stubborn"];
+
+/// Where the events of the audit plugin arrive, in the demo's folder.
+pub(super) const EVENTS: &str = "audit.ndjson";
 
 /// The folder with the example plugins, as an absolute path.
 pub(super) fn find_plugins(folder: &Path) -> Result<PathBuf, Failure> {
@@ -52,6 +55,14 @@ drain_delay = "200ms"
 drain = "3s"
 flush = "1s"
 
+[outbox]
+path = "outbox.db"
+
+[[outbox.sink]]
+topic = "audit.*"
+kind = "file"
+path = "{events}"
+
 [[upstream]]
 name = "demo"
 targets = ["http://{upstream}"]
@@ -68,10 +79,20 @@ instances = 2
 [plugin.config]
 keys = ["{key}"]
 
-# Keeps an event per exchange in its memory; writing one takes 10 ms, so there is something to do at the end.
+# Publishes each exchange to the outbox before its client has the answer.
 [[plugin]]
 name = "audit"
 path = {audit}
+instances = 2
+[plugin.grants]
+outbox = ["audit.exchange"]
+[plugin.limits]
+wall = "5s"
+
+# Keeps a note per exchange in its memory; writing one takes 10 ms, so there is something to do at the end.
+[[plugin]]
+name = "journal"
+path = {journal}
 instances = 1
 [plugin.config]
 batch = 1000
@@ -90,18 +111,20 @@ shutdown = "1500ms"
 [[route]]
 path = "/"
 upstream = "demo"
-plugins = ["stamp", "audit", "stubborn"]
+plugins = ["stamp", "audit", "journal", "stubborn"]
 
 [[route]]
 path = "/private"
 upstream = "demo"
-plugins = ["stamp", "api-key", "audit"]
+plugins = ["stamp", "audit", "api-key", "journal"]
 "#,
         grace = GRACE.as_secs(),
         key = super::KEY,
         stamp = file("stamp"),
         api_key = file("api-key"),
         audit = file("audit"),
+        journal = file("journal"),
+        events = EVENTS,
         stubborn = file("stubborn"),
     );
     let path = folder.join("tidegate.toml");

@@ -1,5 +1,6 @@
 //! Puts names and labels to the counters, when somebody asks for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +12,12 @@ use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late, PluginStats, SnapshotOutcome};
 
 use super::{
-    Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, outbound,
+    Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, guests,
+    outbound,
 };
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
+use tidegate_runtime::metrics::Metrics as GuestMetrics;
 
 pub(in crate::telemetry) fn scrape(telemetry: &Arc<Telemetry>) -> String {
     let mut registry = Registry::with_prefix("tidegate");
@@ -219,6 +222,14 @@ impl Metrics {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&as_gauge(waiting))?;
         }
 
+        let help = "Lines of the plugin that were over its limit on log lines or bytes";
+        let mut family = out.family("plugin_log_dropped", help, MetricType::Counter)?;
+        for (plugin, stats) in &newest {
+            family
+                .encode_family(&[("plugin", *plugin)])?
+                .encode_counter::<NoLabelSet, _, u64>(&stats.log_dropped, None)?;
+        }
+
         let mut family = out.family("plugin_breaker_open", "1 while the plugin is left alone", MetricType::Gauge)?;
         for (plugin, stats) in &newest {
             family.encode_family(&[("plugin", *plugin)])?.encode_gauge(&i64::from(stats.breaker_open))?;
@@ -229,7 +240,11 @@ impl Metrics {
             let labels = [("plugin", *plugin), ("generation", &generation.to_string())];
             family.encode_family(&labels)?.encode_gauge(&i64::try_from(stats.stores_live).unwrap_or(i64::MAX))?;
         }
-        Ok(())
+
+        // The versions of a plugin count in the same numbers: those of the last one are all there are.
+        let counting: BTreeMap<&str, &GuestMetrics> =
+            entries.iter().filter_map(|life| Some((&**life.plugin.name(), life.plugin.metrics()?))).collect();
+        guests::encode(&counting, out)
     }
 
     fn encode_stops(&self, out: &mut Out<'_>) -> fmt::Result {
