@@ -61,7 +61,7 @@ async fn an_import_that_is_not_granted() {
     let text = format!("(component (import \"wasi:http/outgoing-handler@0.2.6\" (instance)) {HOOK})");
     let (error, hint) = refused(component(&text)).await;
     assert!(matches!(&error, LoadError::NotGranted { import, .. } if import.starts_with("wasi:http/")), "{error}");
-    assert!(hint.contains("outbound HTTP"), "{hint}");
+    assert!(hint.contains("`http = ["), "{hint}");
 }
 
 /// `shutdown`, and nothing else: a core function that returns ok.
