@@ -164,11 +164,12 @@ fn routes(folder: &std::path::Path) -> Result<String> {
         format!(
             "[[plugin]]\nname = \"{name}\"\npath = \"{guest}\"\n[plugin.config]\ntopic = \"audit.request\"\nquiet = {quiet}\n\
              [plugin.grants]\noutbox = [\"audit.*\"]\n\
+             [plugin.limits]\ncpu = \"5s\"\nwall = \"5s\"\n\
              [[route]]\npath = \"/{name}\"\nupstream = \"origin\"\nplugins = [\"{name}\"]\n"
         )
     };
     Ok(format!(
-        "{}{}[outbox]\npath = \"{folder}/outbox.db\"\n[[outbox.sink]]\ntopic = \"audit.*\"\nkind = \"file\"\n\
+        "{}{}[outbox]\npath = \"{folder}/outbox.db\"\nmax_events = 10000000\nmax_bytes = \"10GiB\"\n[[outbox.sink]]\ntopic = \"audit.*\"\nkind = \"file\"\n\
          path = \"{folder}/events.ndjson\"\n",
         plugin("quiet", true),
         plugin("publishing", false)
