@@ -1,15 +1,18 @@
-//! How long operations take: `cargo test --workspace --lib kv_figures -- --ignored --nocapture`. No test: nothing is asserted.
+//! How long operations take: `cargo test --workspace --lib kv_figures -- --ignored --nocapture`, in a profile that optimises
+//! this crate. Nothing is asserted.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tidegate_runtime::environment::{Clock as _, SystemClock};
 
 use super::broker::{Broker, nats};
 use super::{HANGS, roomy};
 use crate::store::{Bounds, Namespace, WhenFull};
 use crate::{Memory, Sqlite, SqliteConfig, Store};
 
-/// The mean time of a `get` and a `set` over so many keys with values of 100 bytes.
+/// The mean CPU time of this thread (for memory, all there is), and the mean time, of a `get` and a `set` over so many keys with values of 100 bytes.
 async fn measure(what: &str, namespace: &dyn Namespace, keys: u32, rounds: u32) {
     let key = |number: u32| format!("session/{number:08}");
     for number in 0..keys {
@@ -17,18 +20,19 @@ async fn measure(what: &str, namespace: &dyn Namespace, keys: u32, rounds: u32) 
     }
     // Far apart, so that no cache helps.
     let mut far = (0..rounds).map(|round| key(round.wrapping_mul(2_654_435_761) % keys)).collect::<Vec<_>>();
-    let per = |began: Instant| began.elapsed() / rounds;
+    let clock = SystemClock::default();
+    let per = |(cpu, began): (Duration, Instant)| ((clock.thread_cpu() - cpu) / rounds, began.elapsed() / rounds);
     let again = far.clone();
-    let began = Instant::now();
+    let began = (clock.thread_cpu(), Instant::now());
     for key in far.drain(..) {
         namespace.get(key).await.expect("it works");
     }
     let get = per(began);
-    let began = Instant::now();
+    let began = (clock.thread_cpu(), Instant::now());
     for key in again {
         namespace.set(key, vec![b'y'; 100]).await.expect("there is room");
     }
-    println!("{what}: get {get:?}, set {:?}, {keys} keys", per(began));
+    println!("{what}: CPU time and time of get {get:?}, of set {:?}, {keys} keys", per(began));
 }
 
 #[tokio::test]

@@ -386,7 +386,25 @@ error: `config` has `region` twice
 fn a_secret_has_a_name_and_one_place() {
     check(
         &plugin(
+            "",
             r#"
+[plugin.config]
+token = "t"
+[plugin.grants]
+config = ["token"]
+secrets = [
+    { name = "token", file = "a" },
+    { name = "both", file = "a", env = "A" },
+    { name = "none" },
+    { file = "a" },
+    { name = "twice", env = "A" },
+    { name = "twice", env = "B" },
+    { name = "odd", env = "A=B" },
+    "token",
+]
+"#,
+        ),
+        r#"
 error: `token` is both a value of `config` and a secret
   --> tidegate.toml:10:11
    |
@@ -432,30 +450,15 @@ error: `secrets` has the wrong type
 18 |     "token",
    |     ^^^^^^^ expected a list of { name = .., file = .. } or { name = .., env = .. }, found a string
 "#,
-            r#"
-[plugin.config]
-token = "t"
-[plugin.grants]
-config = ["token"]
-secrets = [
-    { name = "token", file = "a" },
-    { name = "both", file = "a", env = "A" },
-    { name = "none" },
-    { file = "a" },
-    { name = "twice", env = "A" },
-    { name = "twice", env = "B" },
-    { name = "odd", env = "A=B" },
-    "token",
-]
-"#,
-        ),
+    );
+    check(
+        &plugin("", "[plugin.grants]\nsecrets = { name = \"token\", file = \"a\" }"),
         r#"
-error: the file is not valid TOML
- --> tidegate.toml:2:8
+error: `secrets` has the wrong type
+ --> tidegate.toml:6:11
   |
-2 | error: `token` is both a value of `config` and a secret
-  |        ^ key with no value, expected `=`
+6 | secrets = { name = "token", file = "a" }
+  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected a list of { name = .., file = .. } or { name = .., env = .. }, found a table
 "#,
     );
-    check(&plugin("", "[plugin.grants]\nsecrets = { name = \"token\", file = \"a\" }"), "");
 }
