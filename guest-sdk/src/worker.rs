@@ -96,6 +96,7 @@ impl<T: Serialize + DeserializeOwned> Worker<T> {
     /// # Panics
     /// If the name has a line break in it.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "`get` is not const for this; the loop ends at the length")]
     pub const fn new(name: &'static str) -> Self {
         let mut at = 0;
         while at < name.len() {

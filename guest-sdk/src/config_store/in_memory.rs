@@ -24,12 +24,10 @@ pub(crate) fn set_secret(name: &str, value: &str) {
     VALUES.with_borrow_mut(|values| values.secrets.insert(name.to_owned(), value.to_owned()));
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the host may fail")]
 pub(crate) fn get(key: &str) -> Result<Option<String>, ValueError> {
     VALUES.with_borrow(|values| Ok(values.config.get(key).or_else(|| values.secrets.get(key)).cloned()))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the host may fail")]
 pub(crate) fn all() -> Result<Vec<(String, String)>, ValueError> {
     VALUES.with_borrow(|values| Ok(values.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
 }

@@ -1,6 +1,6 @@
 //! The counters behind `/metrics`. Recording is a few relaxed atomic adds on cells that were found when the gateway
 //! started; names and labels are put together when somebody scrapes. Every label takes its values from the
-//! configuration or from an enum, so the number of series is bounded.
+//! configuration or from an enum, so the number of series is bounded. (Plugins have numbers of their own, and a cap on them.)
 
 mod buckets;
 mod guests;
