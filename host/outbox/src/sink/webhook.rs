@@ -100,7 +100,8 @@ impl Webhook {
         config.headers.values_mut().for_each(|value| value.set_sensitive(true));
         let failed = |error: &dyn std::error::Error| WebhookError::Client(text::causes(error));
         let authorities = config.authorities.clone().unwrap_or_else(Authorities::of_this_machine);
-        let tls = authorities.client().map_err(|error| failed(&error))?;
+        let mut tls = authorities.client().map_err(|error| failed(&error))?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
