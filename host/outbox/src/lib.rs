@@ -1,6 +1,33 @@
 //! A durable outbox: what it has accepted it keeps until it has been delivered.
 //!
 //! It knows topics, events and sinks; it knows no plugins, no gateway and no configuration file.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `event`, `topic` | what an event is, and which topics and patterns there are |
+//! | `outbox` | the whole: opening it, publishing, flushing, closing |
+//! | `account` | how much is in it, and who may still put something in |
+//! | `store` | the file: schema, rows and their checksums, the lock |
+//! | `writer` | the one thread that changes the file; publishes that wait are committed together |
+//! | `reader` | the one thread that reads events back for the delivery |
+//! | `delivery` | one task per sink: order, retries, dead letters |
+//! | `sink` | where events go |
+//! | `status` | what can be said of it while it runs |
+//! | `offline` | looking at a file and mending it from outside |
 
+mod account;
+mod delivery;
 pub mod event;
+pub mod offline;
+mod outbox;
+mod reader;
 pub mod sink;
+pub mod status;
+mod store;
+pub mod topic;
+mod writer;
+
+pub use self::account::Limits;
+pub use self::delivery::Backoff;
+pub use self::outbox::{Options, Outbox, PublishError, Publisher, SinkSpec};
+pub use self::store::{Durability, OpenError};

@@ -1,11 +1,15 @@
-//! Where events go: what the delivery asks of a sink, and the sinks there are.
+//! Where events go: what the delivery asks of a sink, and the sinks that there are.
 //!
 //! A sink knows its receiver's protocol. When events are sent again, and when they are given up, it does not know.
 
 mod cloud_event;
+pub mod file;
+pub mod json;
 mod lanes;
+mod lines;
 pub mod nats;
 pub mod secret;
+pub mod stdout;
 mod text;
 pub mod tls;
 pub mod webhook;

@@ -54,7 +54,7 @@ async fn an_event_is_stored_with_its_id_and_the_headers_of_a_cloud_event() {
         ("ce-source", "/plugins/audit"),
         ("ce-type", "audit.login"),
         ("ce-subject", "k%C3%A4the"),
-        ("ce-time", "2026-09-21T14:13:20.123Z"),
+        ("ce-time", "2026-09-21T14:13:20.123000Z"),
         ("ce-tenant", "blue%20%221%22"),
         ("content-type", "application/json"),
     ] {

@@ -64,7 +64,7 @@ async fn an_event_arrives_as_a_cloud_event_with_signatures_of_every_key() {
         ("ce-source", "https://gateway.example/plugins/audit"),
         ("ce-type", "audit.login"),
         ("ce-subject", "k%C3%A4the"),
-        ("ce-time", "2026-09-21T14:13:20.123Z"),
+        ("ce-time", "2026-09-21T14:13:20.123000Z"),
         ("ce-tenant", "blue%20%221%22"),
         ("content-type", "application/json"),
         ("authorization", "Bearer s3cr3t"),

@@ -2,9 +2,9 @@
 //! fields whose names begin with `ce-`. HTTP and NATS carry the same fields.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::Problem;
+use super::json::timestamp;
 use crate::event::Event;
 
 /// The fields of an event but for the content type. Values are printable ASCII.
@@ -17,7 +17,7 @@ pub(super) fn fields(event: &Event, source: &str) -> Vec<(String, String)> {
     field("id", &event.id.to_string());
     field("source", &format!("{source}/plugins/{}", event.source));
     field("type", &event.topic);
-    field("time", &rfc3339(event.accepted));
+    field("time", &timestamp(event.accepted));
     if let Some(key) = &event.key {
         field("subject", key);
     }
@@ -52,27 +52,10 @@ fn percent_encoded(value: &str) -> String {
     encoded
 }
 
-/// A time since the Unix epoch, in milliseconds (RFC 3339). The calendar is the proleptic Gregorian one, counted in eras of
-/// 400 years that begin on the first of March.
-fn rfc3339(since_epoch: Duration) -> String {
-    const DAYS_FROM_ERA_TO_EPOCH: u64 = 719_468;
-    const DAYS_OF_ERA: u64 = 146_097;
-    let (days, second) = (since_epoch.as_secs() / 86_400, since_epoch.as_secs() % 86_400);
-    let days = days + DAYS_FROM_ERA_TO_EPOCH;
-    let (era, day) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + next_year;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let millis = since_epoch.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use uuid::Uuid;
 
@@ -102,7 +85,7 @@ mod tests {
                 ("ce-id", "00000000-0000-0000-0000-000000000007"),
                 ("ce-source", "https://gateway.example/plugins/audit"),
                 ("ce-type", "audit.login"),
-                ("ce-time", "2026-09-21T14:13:20.123Z"),
+                ("ce-time", "2026-09-21T14:13:20.123000Z"),
                 ("ce-subject", "%C3%9C%201%25"),
                 ("ce-tenant", "a%20%22b%22"),
                 ("ce-empty", ""),
@@ -117,22 +100,5 @@ mod tests {
             assert!(matches!(super::content_type(&event), Err(Problem::Refused(_))), "{content_type}");
         }
         assert_eq!(super::content_type(&event()), Ok(Some("application/json")));
-    }
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_200, "2024-03-01T00:00:00.000Z"),
-            (4_107_542_399, "2100-02-28T23:59:59.000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
-            (253_402_300_799, "9999-12-31T23:59:59.000Z"),
-        ] {
-            assert_eq!(rfc3339(Duration::from_secs(seconds)), text);
-        }
-        // Whatever a damaged file says.
-        rfc3339(Duration::MAX);
     }
 }

@@ -14,12 +14,15 @@ use uuid::Uuid;
 use super::{Problem, SinkError};
 use crate::event::Event;
 
+/// More than the delivery has under way at a time, and little memory.
+const MOST_AHEAD: usize = 4_096;
+
 /// How a sink works through a batch.
 #[derive(Debug)]
 pub(super) struct Lanes {
     at_once: usize,
     /// Events that have arrived although one before them has not. The delivery asks for them again; here they are
-    /// remembered, so that the receiver is not. Those of one batch at most.
+    /// remembered, so that the receiver is not. At most [`MOST_AHEAD`]; an event that is forgotten arrives twice.
     ahead: Mutex<HashSet<Uuid>>,
 }
 
@@ -41,8 +44,9 @@ impl Lanes {
     where
         F: Future<Output = Result<(), Problem>>,
     {
-        let waiting: HashSet<Uuid> = events.iter().map(|event| event.id).collect();
-        self.ahead().retain(|id| waiting.contains(id));
+        if self.ahead().len() > MOST_AHEAD {
+            self.ahead().clear();
+        }
         let (mut ready, followers) = lanes(events);
         let mut under_way = FuturesUnordered::new();
         let mut problem: Option<(usize, Problem)> = None;
@@ -77,14 +81,14 @@ impl Lanes {
                 }
             }
         }
-        let Some((delivered, problem)) = problem else {
-            self.ahead().clear();
-            return Ok(());
-        };
+        let delivered = problem.as_ref().map_or(events.len(), |(failed, _)| *failed);
         for event in events.iter().take(delivered) {
             self.ahead().remove(&event.id);
         }
-        Err(SinkError { delivered, problem })
+        match problem {
+            None => Ok(()),
+            Some((_, problem)) => Err(SinkError { delivered, problem }),
+        }
     }
 
     fn ahead(&self) -> MutexGuard<'_, HashSet<Uuid>> {

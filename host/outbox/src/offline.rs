@@ -1,0 +1,1 @@
+//! Looking at a file and mending it from outside, without a gateway.
