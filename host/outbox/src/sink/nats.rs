@@ -33,7 +33,7 @@ const BATCH: usize = 256;
 const AT_ONCE: usize = 64;
 
 /// Which server, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsConfig {
     /// `nats://HOST:PORT` or `tls://HOST:PORT`: one of them, or the servers of a cluster.
     pub servers: Vec<String>,

@@ -1,5 +1,6 @@
 //! Whom a sink trusts when it speaks TLS: the authorities of its own file, or those of this machine.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -8,8 +9,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Authorities that sign the certificates of a receiver, and nobody else does.
-#[derive(Debug, Clone)]
-pub struct Authorities(RootCertStore);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorities(Vec<CertificateDer<'static>>);
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.0.len())
+    }
+}
 
 /// A file that names no authorities.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,31 +35,34 @@ impl Authorities {
     /// # Errors
     /// When there is none in it, or one of them cannot be used.
     pub fn from_pem(pem: &[u8]) -> Result<Self, AuthoritiesError> {
-        let mut store = RootCertStore::empty();
+        let mut authorities = Vec::new();
         for (number, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let unusable = |why: String| AuthoritiesError::Unusable(number + 1, why);
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            store.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            let certificate: CertificateDer<'static> = certificate.map_err(|error| unusable(error.to_string()))?;
+            let usable = RootCertStore::empty().add(certificate.clone());
+            usable.map_err(|error| unusable(error.to_string()))?;
+            authorities.push(certificate);
         }
-        if store.is_empty() { Err(AuthoritiesError::Empty) } else { Ok(Self(store)) }
+        if authorities.is_empty() { Err(AuthoritiesError::Empty) } else { Ok(Self(authorities)) }
     }
 
     /// Those of this machine. Perhaps there are none, as in a bare container: then no certificate is accepted.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let mut store = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
             tracing::debug!(%error, "an authority of this machine cannot be read");
         }
-        store.add_parsable_certificates(found.certs);
-        Self(store)
+        Self(found.certs)
     }
 
     /// How a client that trusts them speaks TLS. The provider is named, so that no default of the process is needed.
     pub(super) fn client(self) -> Result<ClientConfig, rustls::Error> {
+        let mut store = RootCertStore::empty();
+        // Some that a machine has are of no use to anybody.
+        store.add_parsable_certificates(self.0);
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(self.0).with_no_client_auth())
+        Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(store).with_no_client_auth())
     }
 }
 

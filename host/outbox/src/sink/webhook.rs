@@ -38,7 +38,7 @@ const PATIENCE_WITH_AN_ANSWER: Duration = Duration::from_secs(1);
 const LONGEST_FIELDS: u32 = 64 << 10;
 
 /// What a receiver is told about itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookConfig {
     /// Where to: `http` or `https`.
     pub url: Url,
