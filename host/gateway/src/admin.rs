@@ -6,12 +6,14 @@
 //! | `access` | who may ask: the token, and requests that a web page sends behind its reader's back |
 //! | `answers` | the shape of every answer: JSON, or a problem document (RFC 9457) |
 //! | `control` | the changes: reload, disable, enable, quarantine, shutdown |
+//! | `outbox` | what is shown of the outbox |
 //! | `plugins` | what is shown of plugins |
 //! | `page` | the page for people |
 
 mod access;
 mod answers;
 mod control;
+mod outbox;
 mod page;
 mod plugins;
 
@@ -30,6 +32,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tidegate_outbox::Outbox;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +71,8 @@ pub struct AdminState {
     pub ongoing: Arc<Ongoing>,
     /// Told when somebody asks the process to stop.
     pub asked_to_stop: Arc<Notify>,
+    /// The outbox, if there is one.
+    pub outbox: Option<Arc<Outbox>>,
     /// What requests have to carry; nothing, if there is none.
     pub tokens: Arc<ArcSwapOption<Token>>,
 }
@@ -163,6 +168,7 @@ impl AdminServing {
 fn router(state: AdminState) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
+        .route("/v1/outbox", get(outbox::show))
         .route("/v1/plugins", get(plugins::all))
         .route("/v1/plugins/{name}", get(plugins::one))
         .route("/v1/plugins/{name}/{deed}", post(control::switch))

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod failure;
 mod inspect;
+mod outbox;
 mod report;
 mod run;
 mod table;
@@ -90,6 +91,16 @@ Examples:
   tidegate report shutdown.json --html shutdown.html
   tidegate report shutdown.json --html shutdown.svg")]
     Report(ReportArgs),
+    /// Look at the outbox, and decide what becomes of dead letters
+    ///
+    /// Lists the events that wait, that were given up, or that are damaged; makes dead letters pending again; removes what
+    /// nobody is to get. `ls` works beside a gateway that runs, everything else wants it stopped.
+    #[command(after_long_help = OUTBOX_AFTER_HELP)]
+    Outbox {
+        /// What to do.
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
     /// See it work: a gateway with example plugins, traffic, and a shutdown
     ///
     /// Starts an upstream and a gateway on free ports of this machine, sends requests through the example plugins,
@@ -105,6 +116,127 @@ Example:
     Demo(DemoArgs),
 }
 
+/// What `tidegate outbox` can do.
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// List events and what became of them
+    #[command(after_long_help = OUTBOX_AFTER_HELP)]
+    Ls(OutboxLsArgs),
+    /// Make dead letters pending again, as if they had never been tried
+    #[command(after_long_help = OUTBOX_AFTER_HELP)]
+    Replay(OutboxReplayArgs),
+    /// Remove events for good
+    #[command(after_long_help = OUTBOX_AFTER_HELP)]
+    Purge(OutboxPurgeArgs),
+    /// Put a damaged file aside, and make a new one of what can be read of it
+    ///
+    /// Dead letters become pending again. An event of which it cannot be told who has it already goes to every sink.
+    #[command(after_long_help = OUTBOX_AFTER_HELP)]
+    Repair(OutboxRepairArgs),
+}
+
+const OUTBOX_AFTER_HELP: &str = "\
+Exit codes:
+  0    it is done
+  1    the file cannot be read or changed, or a gateway has it
+  2    something is wrong with the command line or the config
+
+Examples:
+  tidegate outbox ls --config /etc/tidegate/tidegate.toml --dead
+  tidegate outbox ls --path outbox.db --topic 'audit.*' --json | jq -r .id
+  tidegate outbox replay --path outbox.db --dead
+  tidegate outbox purge --path outbox.db --dead --yes";
+
+/// Which outbox.
+#[derive(Debug, Args)]
+pub struct OutboxFile {
+    /// The config file that has the outbox
+    #[arg(short, long, value_name = "FILE", default_value = "tidegate.toml", conflicts_with = "path")]
+    pub config: PathBuf,
+    /// The outbox itself
+    #[arg(long, value_name = "FILE")]
+    pub path: Option<PathBuf>,
+}
+
+/// `tidegate outbox ls`
+#[derive(Debug, Args)]
+pub struct OutboxLsArgs {
+    /// Which outbox.
+    #[command(flatten)]
+    pub file: OutboxFile,
+    /// Only those that wait
+    #[arg(long, conflicts_with_all = ["dead", "damaged"])]
+    pub pending: bool,
+    /// Only dead letters
+    #[arg(long, conflicts_with = "damaged")]
+    pub dead: bool,
+    /// Only those that are not what was written
+    #[arg(long)]
+    pub damaged: bool,
+    /// Only topics that this matches: `audit.login`, `audit.*`, `audit.>`
+    #[arg(long, value_name = "PATTERN")]
+    pub topic: Option<String>,
+    /// Print a JSON object per line instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Print no more than so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `tidegate outbox replay`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub struct OutboxReplayArgs {
+    /// Which outbox.
+    #[command(flatten)]
+    pub file: OutboxFile,
+    /// The ids of events
+    #[arg(value_name = "ID", group = "which")]
+    pub ids: Vec<String>,
+    /// All dead letters
+    #[arg(long, group = "which", conflicts_with_all = ["ids", "topic"])]
+    pub dead: bool,
+    /// Those of topics that this matches
+    #[arg(long, value_name = "PATTERN", group = "which")]
+    pub topic: Option<String>,
+}
+
+/// `tidegate outbox purge`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub struct OutboxPurgeArgs {
+    /// Which outbox.
+    #[command(flatten)]
+    pub file: OutboxFile,
+    /// The ids of events
+    #[arg(value_name = "ID", group = "which")]
+    pub ids: Vec<String>,
+    /// Dead letters
+    #[arg(long, group = "which", conflicts_with = "damaged")]
+    pub dead: bool,
+    /// Events that are not what was written
+    #[arg(long, group = "which", conflicts_with = "ids")]
+    pub damaged: bool,
+    /// What is kept for this sink
+    #[arg(long, value_name = "NAME", group = "which")]
+    pub sink: Option<String>,
+    /// Do it; without this, it only says how many there are
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `tidegate outbox repair`
+#[derive(Debug, Args)]
+pub struct OutboxRepairArgs {
+    /// Which outbox.
+    #[command(flatten)]
+    pub file: OutboxFile,
+    /// Do it
+    #[arg(long)]
+    pub yes: bool,
+}
+
 const RUN_AFTER_HELP: &str = "\
 Exit codes:
   0      all was done in time
@@ -112,8 +244,9 @@ Exit codes:
   2      something is wrong with the command line, the config or a plugin
   10     requests were cut when the drain's time was up
   11     a plugin failed, trapped or overran its shutdown
+  12     events were left in the outbox; they are safe on disk
   128+n  a second signal, with number n, ended it
-The highest applies. `[shutdown] exit_zero = true` turns 10 and 11 into 0.
+The highest applies. `[shutdown] exit_zero = true` turns 10 to 12 into 0.
 
 Example:
   tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json";
@@ -177,6 +310,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Check(args) => check::check(&args).map(|()| 0),
         Command::Inspect(args) => inspect::inspect(&args).map(|()| 0),
         Command::Report(args) => report::report(&args).map(|()| 0),
+        Command::Outbox { command } => outbox::outbox(&command).map(|()| 0),
         Command::Demo(args) => demo::demo(&args),
     }
 }
@@ -231,6 +365,13 @@ mod tests {
             "report report.json --html report.html",
             "report report.json --html -",
             "demo",
+            "outbox ls",
+            "outbox ls --config tidegate.toml --dead --json --limit 5",
+            "outbox ls --path outbox.db --topic audit.*",
+            "outbox replay --dead",
+            "outbox replay 0199a0b0-0000-7000-8000-000000000000",
+            "outbox purge --sink old --yes",
+            "outbox repair --yes",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

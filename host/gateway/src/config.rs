@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `reader` | typed access to the parsed document: what a key may hold, which keys there are |
-//! | `settings`, `upstream`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
+//! | `settings`, `outbox`, `upstream`, `plugin`, `grants`, `route` | one table each: keys, defaults, ranges |
 //! | `names` | names, and references to them |
 //! | `build` | all tables together, and what only the whole can tell: clashes, the ledger |
 //! | `units` | durations and sizes as text |
@@ -14,6 +14,7 @@ mod build;
 mod diagnostic;
 mod grants;
 mod names;
+mod outbox;
 mod plugin;
 mod reader;
 mod route;
@@ -35,6 +36,7 @@ use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::grants::Grants;
+pub use self::outbox::{Nats, Outbox, OutboxSink, SinkKind, Webhook};
 pub(crate) use self::reader::nearest;
 pub use self::units::{HumanDuration, HumanSize};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[log]`
     pub log: Log,
+    /// `[outbox]`, if there is one.
+    pub outbox: Option<Outbox>,
     /// `[[upstream]]`, in file order.
     pub upstreams: Vec<Upstream>,
     /// `[[plugin]]`, in file order.

@@ -256,6 +256,7 @@ fn needs_restart(running: &Config, new: &Config) -> Vec<&'static str> {
         ("admin.listen", running.admin.listen != new.admin.listen),
         ("log", running.log != new.log),
         ("cache", running.cache != new.cache),
+        ("outbox", running.outbox != new.outbox),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -35,6 +35,7 @@ pub struct Gateway {
     pub(crate) admin: AdminServing,
     pub(crate) access_log: AccessLogGuard,
     pub(crate) ongoing: Arc<Ongoing>,
+    pub(crate) capabilities: Arc<Capabilities>,
     asked_to_stop: Arc<Notify>,
     addresses: Addresses,
 }
@@ -99,8 +100,9 @@ impl Gateway {
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
+        let outbox = capabilities.outbox().cloned();
         let (telemetry, access_log) =
-            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view());
+            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view(), outbox);
         let first = Generation::first(config, ledger, plugins);
         let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
         let proxy = Proxy::new(table, Arc::clone(&telemetry), phase.view());
@@ -113,7 +115,7 @@ impl Gateway {
             Parts {
                 file,
                 runtime: runtime.clone(),
-                capabilities,
+                capabilities: Arc::clone(&capabilities),
                 stops: Arc::clone(&stops),
                 roster,
                 telemetry: Arc::clone(&telemetry),
@@ -132,11 +134,24 @@ impl Gateway {
             phase: phase.view(),
             control: control.clone(),
             ongoing: Arc::clone(&ongoing),
+            outbox: capabilities.outbox().cloned(),
             asked_to_stop: Arc::clone(&asked_to_stop),
             tokens,
         });
         phase.enter(Phase::Ready);
-        Ok(Self { phase, runtime, stops, control, serving, admin, access_log, ongoing, asked_to_stop, addresses })
+        Ok(Self {
+            phase,
+            runtime,
+            stops,
+            control,
+            serving,
+            admin,
+            access_log,
+            ongoing,
+            capabilities,
+            asked_to_stop,
+            addresses,
+        })
     }
 
     /// Changes what it serves.

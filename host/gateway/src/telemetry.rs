@@ -6,6 +6,8 @@ pub mod metrics;
 
 use std::sync::Arc;
 
+use tidegate_outbox::Outbox;
+
 use self::access::AccessLog;
 pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
@@ -21,6 +23,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// The access log, if it is switched on.
     pub(crate) access: Option<AccessLog>,
+    /// The outbox, if there is one.
+    pub(crate) outbox: Option<Arc<Outbox>>,
 }
 
 impl Telemetry {
@@ -32,10 +36,11 @@ impl Telemetry {
         roster: Arc<Roster>,
         stops: Arc<StopLog>,
         phase: PhaseView,
+        outbox: Option<Arc<Outbox>>,
     ) -> (Arc<Self>, AccessLogGuard) {
         let (access, guard) = AccessLog::start(config);
         let dropped = access.as_ref().map(AccessLog::dropped);
-        (Arc::new(Self { metrics: Metrics::new(roster, stops, phase, dropped), access }), guard)
+        (Arc::new(Self { metrics: Metrics::new(roster, stops, phase, dropped), access, outbox }), guard)
     }
 
     /// All metrics, in the OpenMetrics text format.

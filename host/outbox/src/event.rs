@@ -66,13 +66,22 @@ pub struct Draft {
     pub body: Bytes,
 }
 
+/// What an accepted event counts for.
+pub(crate) fn size_of(event: &Event) -> u64 {
+    size(event.key.as_ref(), event.content_type.as_ref(), &event.attributes, &event.body)
+}
+
+fn size(key: Option<&String>, content_type: Option<&String>, attributes: &[(String, String)], body: &Bytes) -> u64 {
+    let text = |text: Option<&String>| text.map_or(0, String::len);
+    let attributes: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (text(key) + text(content_type) + attributes + body.len()) as u64
+}
+
 impl Draft {
     /// What it counts for, bytes: all of its text and its body.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        (text(&self.key) + text(&self.content_type) + attributes + self.body.len()) as u64
+        size(self.key.as_ref(), self.content_type.as_ref(), &self.attributes, &self.body)
     }
 
     /// Whether everything beside the body has the syntax that every sink can carry.

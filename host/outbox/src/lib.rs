@@ -29,5 +29,5 @@ mod writer;
 
 pub use self::account::Limits;
 pub use self::delivery::Backoff;
-pub use self::outbox::{Options, Outbox, PublishError, Publisher, SinkSpec};
+pub use self::outbox::{Delivery, MOST_AT_ONCE, Options, Outbox, PublishError, Publisher, SinkSpec};
 pub use self::store::{Durability, OpenError};

@@ -47,6 +47,7 @@ pub struct ConfigFile {
     plugins: Vec<PluginTable>,
     routes: Vec<(String, Vec<String>)>,
     cache: Option<PathBuf>,
+    sections: String,
 }
 
 impl ConfigFile {
@@ -63,6 +64,7 @@ impl ConfigFile {
             plugins: Vec::new(),
             routes: Vec::new(),
             cache: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-cache")),
+            sections: String::new(),
         }
     }
 
@@ -98,6 +100,14 @@ impl ConfigFile {
     #[must_use]
     pub fn shutdown(mut self, line: &str) -> Self {
         self.shutdown.set(line);
+        self
+    }
+
+    /// More tables, as they stand in the file: `"[outbox]\npath = 'outbox.db'"`.
+    #[must_use]
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
         self
     }
 
@@ -148,6 +158,7 @@ impl ConfigFile {
         for (path, plugins) in &self.routes {
             let _ = writeln!(text, "[[route]]\npath = '{path}'\nupstream = 'origin'\nplugins = {plugins:?}");
         }
+        text.push_str(&self.sections);
         text
     }
 
@@ -170,6 +181,7 @@ pub struct PluginTable {
     path: PathBuf,
     table: Lines,
     config: Lines,
+    grants: Lines,
     limits: Lines,
 }
 
@@ -200,6 +212,7 @@ impl PluginTable {
             path,
             table: Lines::of(["instances = 1"]),
             config: Lines::default(),
+            grants: Lines::default(),
             limits: Lines::of(["configure = '20s'", "cpu = '10s'", "wall = '20s'", "shutdown = '5s'"]),
         }
     }
@@ -225,6 +238,13 @@ impl PluginTable {
         self
     }
 
+    /// A line of `[plugin.grants]`.
+    #[must_use]
+    pub fn grant(mut self, line: &str) -> Self {
+        self.grants.set(line);
+        self
+    }
+
     /// A line of `[plugin.limits]`.
     #[must_use]
     pub fn limit(mut self, line: &str) -> Self {
@@ -238,6 +258,7 @@ impl PluginTable {
         if !self.config.0.is_empty() {
             self.config.write("[plugin.config]", text);
         }
+        self.grants.write("[plugin.grants]", text);
         self.limits.write("[plugin.limits]", text);
     }
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod interleavings;
 mod many_reloads;
 mod nothing_lost;
+mod outbox;
 mod reload;
 mod signals;
 mod switches;

@@ -137,7 +137,7 @@ impl From<crate::gateway::StartError> for Failure {
 
 impl From<crate::capabilities::CapabilityError> for Failure {
     fn from(error: crate::capabilities::CapabilityError) -> Self {
-        Self::gateway(error.to_string())
+        Self::Gateway(Message { text: error.to_string(), hint: error.hint() })
     }
 }
 

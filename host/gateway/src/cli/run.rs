@@ -67,6 +67,7 @@ async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) ->
             supervisor.stopping();
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
             let grace = config.shutdown.grace;
+            capabilities.close().await;
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };

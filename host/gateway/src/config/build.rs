@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::names::Names;
+use super::outbox::{self, Topics};
 use super::reader::Table;
 use super::settings::{self, Address};
 use super::units::HumanDuration;
@@ -63,14 +64,17 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let reload = settings::reload(top.table("reload", "[reload]"));
     let log = settings::log(top.table("log", "[log]"));
     let (upstreams, upstream_names) = upstreams(&top);
-    let (plugins, plugin_names) = plugins(&top, folder, files);
+    let before = problems.count();
+    let outbox = top.table("outbox", "[outbox]").and_then(|table| outbox::outbox(table, folder));
+    let topics = Topics::of(outbox.as_ref(), top.span_of("outbox").is_some(), problems.count() == before);
+    let (plugins, plugin_names) = plugins(&top, folder, files, &topics);
     let routes = routes(&top, &upstream_names, &plugin_names);
     // A part that was misread would make the sum wrong, and the complaint about it.
     if shutdown_is_sound {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
     }
     top.finish();
-    Config { server, admin, shutdown, reload, log, upstreams, plugins, routes, cache }
+    Config { server, admin, shutdown, reload, log, outbox, upstreams, plugins, routes, cache }
 }
 
 fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
@@ -85,14 +89,14 @@ fn upstreams<'t>(top: &Table<'t>) -> (Vec<Upstream>, Names<'t>) {
     (upstreams, names)
 }
 
-fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files) -> (Vec<Plugin>, Names<'t>) {
+fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files, topics: &Topics) -> (Vec<Plugin>, Names<'t>) {
     let problems = top.problems();
     let mut names = Names::new("plugin", problems);
     let mut plugins: Vec<Plugin> = Vec::new();
     for table in top.tables("plugin") {
         let span = table.span_of("name").unwrap_or(table.span());
         let path_span = table.span_of("path");
-        let plugin = plugin::plugin(table, folder);
+        let plugin = plugin::plugin(table, folder, topics);
         names.insert(&plugin.name, plugins.len(), span);
         if let (Files::Checked, Some(span)) = (files, path_span) {
             file_is_there(&plugin, span, problems);

@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::diagnostic::Diagnostic;
 use super::grants;
 use super::names::name;
+use super::outbox::Topics;
 use super::reader::{Table, Value};
 use super::settings::{DAY, MILLISECOND};
 use super::units::{HumanDuration, HumanSize};
@@ -25,8 +26,8 @@ const MOST_CALLS: usize = 1_000_000_000_000;
 /// The sizes that a memory may have, and the limits of it.
 const MEMORY: RangeInclusive<usize> = 64 << 10..=4 << 30;
 
-/// Read one `[[plugin]]`; `path` is taken from `folder`.
-pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
+/// Read one `[[plugin]]`; `path` is taken from `folder`, and `topics` is what there is to publish to.
+pub(super) fn plugin(table: Table<'_>, folder: &Path, topics: &Topics) -> Plugin {
     let plugin = Plugin {
         name: name(&table).unwrap_or_else(|| Arc::from("")),
         path: path(&table).map(|path| folder.join(path)).unwrap_or_default(),
@@ -42,7 +43,7 @@ pub(super) fn plugin(table: Table<'_>, folder: &Path) -> Plugin {
         quarantine: quarantine(&table),
         hand_over: table.boolean("hand_over", false),
         config: config(&table),
-        grants: table.table("grants", "[plugin.grants]").map(grants::grants).unwrap_or_default(),
+        grants: table.table("grants", "[plugin.grants]").map(|table| grants::grants(table, topics)).unwrap_or_default(),
         limits: table.table("limits", "[plugin.limits]").map(limits).unwrap_or_default(),
         deferred: table.table("deferred", "[plugin.deferred]").map(deferred).unwrap_or_default(),
         tick: tick(&table),

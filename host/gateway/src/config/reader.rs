@@ -252,13 +252,17 @@ impl<'t> Table<'t> {
 
     /// The tables of `[[key]]`.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'t>> {
+        self.tables_titled(key, &format!("[[{key}]]"))
+    }
+
+    /// The same, below another table: `title` is what they have in the file.
+    pub(super) fn tables_titled(&self, key: &'static str, title: &str) -> Vec<Table<'t>> {
         let Some(value) = self.value(key) else { return Vec::new() };
-        let title = format!("[[{key}]]");
         match value.get_ref() {
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| match item.get_ref() {
-                    DeValue::Table(entries) => Some(Table::new(entries, title.as_str(), item.span(), self.problems)),
+                    DeValue::Table(entries) => Some(Table::new(entries, title, item.span(), self.problems)),
                     _ => {
                         self.wrong(key, item, "a table");
                         None

@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
 
 mod changes;
+mod outbox;
 
 use std::path::Path;
 use std::time::Duration;

@@ -4,12 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tidegate_outbox::Outbox;
+use tidegate_outbox::status::Status;
 use tidegate_runtime::{Plugin, Snapshot, StopOutcome, StopReason, StopRecord};
 use tokio::time::Instant;
 
 use super::log::{StopLog, Stopped};
 use super::phase::Phase;
-use super::report::{PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
+use super::report::{OutboxReport, PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis};
 use crate::generation::{Generation, Hosted, Life};
 use crate::roster::{Entry, Roster};
 use crate::signals::{StopCause, StopSignal};
@@ -42,7 +44,22 @@ pub(crate) struct Book<P = Plugin> {
     names: Vec<Arc<str>>,
     stops: Arc<StopLog>,
     roster: Arc<Roster<P>>,
+    outbox: Option<Watched>,
     pages: Mutex<Pages>,
+}
+
+/// The outbox, and what it had delivered before.
+#[derive(Debug)]
+struct Watched {
+    outbox: Arc<Outbox>,
+    delivered_before: u64,
+}
+
+impl Watched {
+    fn report(&self) -> OutboxReport {
+        let Status { pending, delivered, dead, .. } = self.outbox.status();
+        OutboxReport { pending, delivered: delivered.saturating_sub(self.delivered_before), dead }
+    }
 }
 
 #[derive(Debug)]
@@ -95,8 +112,18 @@ impl<P: Hosted> Book<P> {
             names: generation.members.iter().map(|member| Arc::clone(member.name())).collect(),
             stops: Arc::clone(stops),
             roster: Arc::clone(roster),
+            outbox: None,
             pages: Mutex::new(Pages { phases: Vec::new(), requests, expected: instances(roster), second: None }),
         }
+    }
+
+    /// What becomes of the events of an outbox belongs into the report as well.
+    pub(crate) fn with_outbox(self, outbox: Option<&Arc<Outbox>>) -> Self {
+        let watched = |outbox: &Arc<Outbox>| Watched {
+            outbox: Arc::clone(outbox),
+            delivered_before: outbox.status().delivered,
+        };
+        Self { outbox: outbox.map(watched), ..self }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -160,7 +187,9 @@ impl<P: Hosted> Book<P> {
         stopped
             .sort_by_key(|Stopped { record, generation, .. }| (position(&record.plugin), *generation, record.instance));
         let plugins: Vec<PluginReport> = stopped.iter().map(|stopped| PluginReport::new(stopped, self.began)).collect();
-        let exit_code = exit_code(&pages.requests, &plugins, pages.second.map(StopSignal::number), self.exit_zero);
+        let outbox = self.outbox.as_ref().map(Watched::report);
+        let second = pages.second.map(StopSignal::number);
+        let exit_code = exit_code(&pages.requests, &plugins, outbox.as_ref(), second, self.exit_zero);
         Report {
             schema: SCHEMA,
             reason: StopReason::Terminate,
@@ -171,6 +200,7 @@ impl<P: Hosted> Book<P> {
             phases: phases.collect(),
             requests: pages.requests,
             plugins,
+            outbox,
             exit_code,
         }
     }

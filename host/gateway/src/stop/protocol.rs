@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tidegate_outbox::Outbox;
 use tidegate_runtime::StopReason;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use super::phase::Phase;
 use super::report::Report;
 use crate::gateway::Gateway;
 use crate::signals::{StopCause, StopSignals};
+
+/// For syncing the outbox at the end. What was accepted outlives the process without it.
+const SYNC: Duration = Duration::from_millis(200);
 
 /// After a second signal: how long to wait for what has been interrupted. Interrupted guests are gone within a tick.
 const HURRY: Duration = Duration::from_millis(50);
@@ -30,7 +34,9 @@ impl Gateway {
         let (runtime, ongoing) = (self.runtime.clone(), Arc::clone(&self.ongoing));
         let in_flight = self.serving.in_flight();
         let completed_before = self.serving.completed();
-        let book = ongoing.begin(Book::new(cause, &generation, in_flight, &self.stops, self.control.roster()));
+        let book = Book::new(cause, &generation, in_flight, &self.stops, self.control.roster())
+            .with_outbox(self.capabilities.outbox());
+        let book = ongoing.begin(book);
         drop(generation);
         let stop = Stop { began: Instant::now(), ledger, completed_before, hurry: CancellationToken::new(), book };
         tracing::info!(%cause, ?grace, in_flight, "stopping");
@@ -122,20 +128,41 @@ impl Stop {
         self.book.leave();
     }
 
-    /// The access log is written out, and the process stays for `min_drain`.
+    /// The outbox delivers what it can, the access log is written out, and the process stays for `min_drain`.
     async fn flush(&self, gateway: Gateway) {
         let share = self.enter(&gateway, Phase::Flushing);
-        let Gateway { access_log, admin, phase, .. } = gateway;
+        let Gateway { access_log, admin, phase, capabilities, .. } = gateway;
         // Dropping the guard waits for the log's writer, which may wait for a slow pipe.
         let flushed = tokio::task::spawn_blocking(move || drop(access_log));
-        if self.wait(share, flushed).await.is_none() {
-            tracing::warn!("the access log could not be written out in time");
-        }
+        let log = async {
+            if self.wait(share, flushed).await.is_none() {
+                tracing::warn!("the access log could not be written out in time");
+            }
+        };
+        let outbox = async {
+            if let Some(outbox) = capabilities.outbox() {
+                self.flush_outbox(outbox, share).await;
+            }
+        };
+        tokio::join!(log, outbox);
         let hold = self.ledger.hold(self.began.elapsed());
         self.wait(hold, std::future::pending::<()>()).await;
         self.book.leave();
         phase.enter(Phase::Stopped);
         admin.stop().await;
+    }
+
+    /// What waits is tried at once, and until the share is up; what is left is on the disk for the next start.
+    async fn flush_outbox(&self, outbox: &Outbox, share: Duration) {
+        let sync = SYNC.min(share / 4);
+        if self.wait(share.saturating_sub(sync), outbox.flush()).await.is_none() {
+            let pending = outbox.status().pending;
+            tracing::warn!(pending, "events are left in the outbox; they are safe on disk");
+        }
+        // Whatever has cut it short: what was accepted is in the file, and this has it synced.
+        if timeout(SYNC, outbox.close()).await.is_err() {
+            tracing::error!("the outbox could not be synced in time");
+        }
     }
 
     /// Wait for `work`, but no longer than `share`, and not at all once a second signal has come.

@@ -23,6 +23,8 @@ pub const SCHEMA: u32 = 1;
 const REQUESTS_CUT: u8 = 10;
 /// A plugin failed, trapped or overran its `shutdown`.
 const PLUGIN_FAILED: u8 = 11;
+/// Events were left in the outbox.
+const EVENTS_LEFT: u8 = 12;
 /// The codes that `exit_zero` maps to 0.
 const UNCLEAN: std::ops::RangeInclusive<u8> = 10..=12;
 
@@ -45,6 +47,9 @@ pub struct Report {
     pub requests: Requests,
     /// What became of each instance of each plugin.
     pub plugins: Vec<PluginReport>,
+    /// What became of the events in the outbox; `None` if there is no outbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<OutboxReport>,
     /// The code the process exits with; see [`exit_code`].
     pub exit_code: u8,
     /// Whether the process has come to its end; false in an answer of the admin API while the stop still runs.
@@ -74,6 +79,17 @@ pub struct Requests {
     pub completed: u64,
     /// Those that were cut off when the drain's share was used up.
     pub cut: u64,
+}
+
+/// What became of the events in the outbox. An event counts once for each sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxReport {
+    /// Those that sinks of the configuration still have to get. They are safe on disk.
+    pub pending: u64,
+    /// Those that were delivered since the stop began.
+    pub delivered: u64,
+    /// Dead letters in the file, whenever they became that.
+    pub dead: u64,
 }
 
 /// What became of one instance of a plugin.
@@ -167,14 +183,22 @@ pub fn millis(duration: Duration) -> u64 {
 }
 
 /// The code that says what happened: 0 all done in time, 10 exchanges were cut, 11 a plugin failed, trapped or
-/// overran, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
+/// overran, 12 events were left in the outbox, 128+n a second signal with number n. The highest applies. With `exit_zero`, 10 to 12 become 0; a second
 /// signal does not.
 #[must_use]
-pub fn exit_code(requests: &Requests, plugins: &[PluginReport], second_signal: Option<u8>, exit_zero: bool) -> u8 {
+pub fn exit_code(
+    requests: &Requests,
+    plugins: &[PluginReport],
+    outbox: Option<&OutboxReport>,
+    second_signal: Option<u8>,
+    exit_zero: bool,
+) -> u8 {
     if let Some(signal) = second_signal {
         return signal.saturating_add(128);
     }
-    let code = if plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
+    let code = if outbox.is_some_and(|outbox| outbox.pending > 0) {
+        EVENTS_LEFT
+    } else if plugins.iter().any(|plugin| !plugin.outcome.is_clean()) {
         PLUGIN_FAILED
     } else if requests.cut > 0 {
         REQUESTS_CUT
@@ -197,6 +221,7 @@ impl Report {
             phases: Vec::new(),
             requests: Requests::default(),
             plugins: Vec::new(),
+            outbox: None,
             exit_code: 0,
             complete: true,
         }
@@ -213,7 +238,10 @@ impl Report {
     /// The code this report would have without `exit_zero`, as far as the report itself tells.
     #[must_use]
     pub fn unmapped_exit_code(&self) -> u8 {
-        if self.exit_code > 128 { self.exit_code } else { exit_code(&self.requests, &self.plugins, None, false) }
+        if self.exit_code > 128 {
+            return self.exit_code;
+        }
+        exit_code(&self.requests, &self.plugins, self.outbox.as_ref(), None, false)
     }
 }
 
@@ -258,9 +286,10 @@ pub(crate) mod tests {
                 Duration::from_micros(1_790_500),
                 Duration::from_secs(15),
             )],
-            exit_code: exit_code(&requests, &plugins, None, false),
+            exit_code: exit_code(&requests, &plugins, None, None, false),
             requests,
             plugins,
+            outbox: None,
             complete: true,
         }
     }
@@ -340,14 +369,20 @@ pub(crate) mod tests {
     fn the_highest_exit_code_applies() {
         let requests = |cut| Requests { cut, ..Requests::default() };
         let ended = |outcome| [plugin("a", 0, StopOutcome::Completed, 1), plugin("b", 0, outcome, 1)];
-        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), None, false), 0);
-        assert_eq!(exit_code(&requests(1), &[], None, false), 10);
+        assert_eq!(exit_code(&requests(0), &ended(StopOutcome::NoHook), None, None, false), 0);
+        assert_eq!(exit_code(&requests(1), &[], None, None, false), 10);
         for outcome in [StopOutcome::Failed, StopOutcome::Trapped, StopOutcome::Overran, StopOutcome::Abandoned] {
-            assert_eq!(exit_code(&requests(1), &ended(outcome), None, false), 11);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), None, true), 0);
-            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(15), true), 143);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), None, None, false), 11);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), None, None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), None, Some(15), true), 143);
+            let left = OutboxReport { pending: 1, ..OutboxReport::default() };
+            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(&left), None, false), 12);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(&left), None, true), 0);
+            assert_eq!(exit_code(&requests(1), &ended(outcome), Some(&left), Some(15), false), 143);
         }
-        assert_eq!(exit_code(&requests(0), &[], Some(2), false), 130);
+        assert_eq!(exit_code(&requests(0), &[], None, Some(2), false), 130);
+        let dead = OutboxReport { pending: 0, delivered: 7, dead: 3 };
+        assert_eq!(exit_code(&requests(0), &[], Some(&dead), None, false), 0, "dead letters wait for a person");
     }
 
     #[test]

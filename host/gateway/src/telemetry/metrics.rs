@@ -2,6 +2,7 @@
 //! started; names and labels are put together when somebody scrapes. Every label takes its values from the
 //! configuration or from an enum, so the number of series is bounded.
 
+mod outbox;
 mod scrape;
 
 use std::collections::BTreeMap;

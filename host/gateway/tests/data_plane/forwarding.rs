@@ -251,7 +251,7 @@ async fn a_second_gateway_on_the_same_port_says_so() {
     config.server.listen = vec![gateway.address];
     let phase = tidegate::stop::phase::PhaseOwner::default();
     let (telemetry, _log) =
-        tidegate::telemetry::Telemetry::start(&config.log, Default::default(), Default::default(), phase.view());
+        tidegate::telemetry::Telemetry::start(&config.log, Default::default(), Default::default(), phase.view(), None);
     let (table, _drained) = tidegate::proxy::Table::new(&config, &[], &telemetry, None);
     let proxy = tidegate::proxy::Proxy::new(table, telemetry, phase.view());
     let error =

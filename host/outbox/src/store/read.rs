@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub(crate) use super::row::Damage;
 use super::row::{COLUMNS, WIDTH, decode};
-use super::{DEAD, PENDING};
+use super::PENDING;
 use crate::account::Usage;
 use crate::event::Event;
 
@@ -150,9 +150,13 @@ pub(crate) fn each(connection: &Connection, mut visit: impl FnMut(Entry) -> bool
     Ok(())
 }
 
-/// The dead letters of some sink, by number: place in the order and sink.
-pub(crate) fn is_dead(entry: &Entry) -> bool {
-    entry.state == DEAD
+/// The first event behind a place in the order.
+pub(crate) fn event_after(
+    connection: &Connection,
+    place: i64,
+) -> rusqlite::Result<Option<(i64, Result<Event, Damage>)>> {
+    let query = format!("SELECT {COLUMNS} FROM event WHERE event.seq > ? ORDER BY event.seq LIMIT 1");
+    connection.prepare_cached(&query)?.query_row([place], decode).optional()
 }
 
 /// Text that may be damaged.

@@ -1,13 +1,18 @@
-//! Publishes what the request says, and answers with the ids of the events, or with 507 and the error.
+//! Publishes what a request asks for, and says in the response's headers what became of it.
 //!
-//! | field | is |
+//! | request header | is |
 //! |---|---|
-//! | `x-topic` | the topic; without it the request is passed on |
-//! | `x-events` | bodies, separated by `;`; more than one are published at once |
-//! | `x-key` | the key of all of them |
-//! | `x-tenant` | an attribute of all of them |
+//! | `x-publish` | the topic; without it nothing is published |
+//! | `x-count` | how many events, 1 by default |
+//! | `x-key` | the key of each |
+//! | `x-size` | bytes of each body; without it, the body is `x-body` |
+//! | `x-body` | the body, followed by the event's number if there are several |
+//! | `x-content-type` | of each |
+//! | `x-at-once` | anything: all in one call |
+//!
+//! `x-published` on the response is `ok`, or what the first call that was refused was told; `x-ids` has the ids.
 
-use tidegate_sdk::bindings::imports::tidegate::plugin::outbox::{self, Message};
+use tidegate_sdk::bindings::imports::tidegate::plugin::outbox::{self, Message, PublishError};
 use tidegate_sdk::prelude::*;
 
 #[derive(Default)]
@@ -15,23 +20,64 @@ struct Publisher;
 
 #[tidegate_sdk::plugin]
 impl Plugin for Publisher {
-    fn on_request(&mut self, request: &mut Request) -> Result<Verdict> {
-        let Some(topic) = request.header("x-topic") else { return Ok(Verdict::Forward) };
-        let message = |body: &str| Message {
-            key: request.header("x-key"),
-            content_type: Some("text/plain".to_owned()),
-            attributes: request.header("x-tenant").map(|tenant| ("tenant".to_owned(), tenant)).into_iter().collect(),
-            body: body.into(),
+    fn on_request(&mut self, request: &mut Request) -> Result<()> {
+        let Some(topic) = request.header("x-publish") else { return Ok(()) };
+        let (result, ids) = publish(&topic, messages(request), request.header("x-at-once").is_some());
+        request.set_note("published", result)?;
+        request.set_note("ids", ids.join(" "))?;
+        Ok(())
+    }
+
+    fn on_response(&mut self, request: &Request, response: &mut Response) -> Result<()> {
+        for (note, header) in [("published", "x-published"), ("ids", "x-ids")] {
+            if let Some(value) = request.note(note) {
+                response.set_header(header, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn messages(request: &Request) -> Vec<Message> {
+    let number = |name| request.header(name).and_then(|text| text.parse::<usize>().ok());
+    let count = number("x-count").unwrap_or(1);
+    let body = |nth| match (number("x-size"), request.header("x-body")) {
+        (Some(size), _) => vec![b'x'; size],
+        (None, body) if count == 1 => body.unwrap_or_default().into_bytes(),
+        (None, body) => format!("{}{nth}", body.unwrap_or_default()).into_bytes(),
+    };
+    let message = |nth| Message {
+        key: request.header("x-key"),
+        content_type: request.header("x-content-type"),
+        attributes: Vec::new(),
+        body: body(nth),
+    };
+    (0..count).map(message).collect()
+}
+
+fn publish(topic: &str, messages: Vec<Message>, at_once: bool) -> (String, Vec<String>) {
+    if at_once {
+        return match outbox::publish_all(topic, &messages) {
+            Ok(ids) => ("ok".to_owned(), ids),
+            Err(error) => (describe(error), Vec::new()),
         };
-        let bodies = request.header("x-events").unwrap_or_default();
-        let messages: Vec<Message> = bodies.split(';').map(message).collect();
-        let published = match messages.as_slice() {
-            [one] => outbox::publish(&topic, one).map(|id| vec![id]),
-            several => outbox::publish_all(&topic, several),
-        };
-        Ok(Verdict::Respond(match published {
-            Ok(ids) => Reply::new(200).header("x-event-ids", ids.join(",")),
-            Err(error) => Reply::new(507).body(format!("{error:?}\n")),
-        }))
+    }
+    let mut ids = Vec::new();
+    for message in &messages {
+        match outbox::publish(topic, message) {
+            Ok(id) => ids.push(id),
+            Err(error) => return (describe(error), ids),
+        }
+    }
+    ("ok".to_owned(), ids)
+}
+
+fn describe(error: PublishError) -> String {
+    match error {
+        PublishError::Full => "full".to_owned(),
+        PublishError::TooLarge => "too-large".to_owned(),
+        PublishError::NotGranted => "not-granted".to_owned(),
+        PublishError::Invalid(what) => format!("invalid: {what}"),
+        PublishError::Unavailable(reason) => format!("unavailable: {reason}"),
     }
 }

@@ -12,7 +12,7 @@ use super::groups::{Group, count};
 use super::markup::Escaped;
 use super::rows::{Row, Subject, Timeline};
 use super::svg::{self, BOUNDS};
-use super::words;
+use super::words::{self, Mood};
 
 /// Failures are spelled out for this many groups; more are counted.
 const MOST_DETAILS: usize = 50;
@@ -82,9 +82,14 @@ fn totals(report: &Report, page: &mut String) {
         0 => "no instances".to_owned(),
         total => format!("{}: {}", words::instances(total), counted.join(", ")),
     };
+    let outbox = words::outbox(report).map(|(outbox, mood)| match mood {
+        Mood::Badly => format!("<div><dt>outbox</dt><dd><strong class=\"badly\">{outbox}</strong></dd></div>\n"),
+        Mood::Well | Mood::Open => format!("<div><dt>outbox</dt><dd>{outbox}</dd></div>\n"),
+    });
+    let outbox = outbox.unwrap_or_default();
     let _ = writeln!(
         page,
-        "<dl>\n<div><dt>requests</dt><dd>{requests}{cut}</dd></div>\n<div><dt>plugins</dt><dd>{plugins}</dd></div>\n</dl>"
+        "<dl>\n<div><dt>requests</dt><dd>{requests}{cut}</dd></div>\n<div><dt>plugins</dt><dd>{plugins}</dd></div>\n{outbox}</dl>"
     );
 }
 

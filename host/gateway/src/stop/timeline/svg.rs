@@ -101,7 +101,8 @@ fn totals(timeline: &Timeline<'_>) -> Vec<String> {
         0 => "plugins: no instances".to_owned(),
         total => format!("plugins: {}: {}", words::instances(total), counted.join(", ")),
     };
-    vec![format!("requests: {requests}{cut}"), plugins]
+    let outbox = words::outbox(timeline.report).map(|(outbox, _)| format!("outbox: {outbox}"));
+    [format!("requests: {requests}{cut}"), plugins].into_iter().chain(outbox).collect()
 }
 
 fn failures(timeline: &Timeline<'_>) -> Vec<String> {

@@ -108,6 +108,14 @@ fn totals(report: &Report, text: &mut String) {
     let (requests, cut) = words::requests(report);
     let red = if report.requests.cut > 0 { AnsiColor::Red.on_default() } else { Style::new() };
     let _ = writeln!(text, "requests  {requests}{red}{cut}{red:#}");
+    plugins(report, text);
+    if let Some((outbox, mood)) = words::outbox(report) {
+        let style = if mood == Mood::Badly { AnsiColor::Red.on_default() } else { Style::new() };
+        let _ = writeln!(text, "outbox    {style}{outbox}{style:#}");
+    }
+}
+
+fn plugins(report: &Report, text: &mut String) {
     if report.plugins.is_empty() {
         let _ = writeln!(text, "plugins   no instances");
         return;

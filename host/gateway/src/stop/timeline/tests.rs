@@ -21,9 +21,10 @@ fn report(phases: Vec<PhaseReport>, requests: Requests, plugins: Vec<PluginRepor
         signal: Some("SIGTERM".to_owned()),
         grace_ms: 30_000,
         took_ms: phases.iter().map(|phase| phase.started_ms + phase.took_ms).max().unwrap_or(0),
-        exit_code: exit_code(&requests, &plugins, None, false),
+        exit_code: exit_code(&requests, &plugins, None, None, false),
         phases,
         requests,
+        outbox: None,
         plugins,
         complete: true,
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_runtime::StopOutcome;
 
-use super::super::report::{PluginReport, Report};
+use super::super::report::{OutboxReport, PluginReport, Report};
 use super::groups::Group;
 use super::rows::Timeline;
 use crate::config::HumanDuration;
@@ -135,6 +135,14 @@ pub(super) fn requests(report: &Report) -> (String, String) {
     let requests = &report.requests;
     let cut = if requests.cut == 0 { "none cut".to_owned() } else { format!("{} cut", requests.cut) };
     (format!("{} running at the signal; {} completed, ", requests.in_flight, requests.completed), cut)
+}
+
+/// The outbox in numbers, and whether events were left in it: `812 delivered since, 0 left, 3 dead letters`.
+pub(super) fn outbox(report: &Report) -> Option<(String, Mood)> {
+    let OutboxReport { pending, delivered, dead } = report.outbox?;
+    let letters = if dead == 1 { "1 dead letter".to_owned() } else { format!("{dead} dead letters") };
+    let mood = if pending > 0 { Mood::Badly } else { Mood::Well };
+    Some((format!("{delivered} delivered since the signal, {pending} left, {letters}"), mood))
 }
 
 /// `1 instance`, `4 instances`

@@ -29,15 +29,22 @@ struct Scrape(Arc<Telemetry>);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.0.metrics.encode(&mut Out(encoder))
+        let mut out = Out(encoder);
+        self.0.metrics.encode(&mut out)?;
+        self.0.outbox.as_ref().map_or(Ok(()), |outbox| super::outbox::encode(outbox, &mut out))
     }
 }
 
 /// The encoder, with the few shapes of metrics that there are here.
-struct Out<'a>(DescriptorEncoder<'a>);
+pub(super) struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn family<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+    pub(super) fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
