@@ -67,7 +67,7 @@ pub(crate) fn ci(skip_test: bool) -> Result<()> {
         "documentation",
         step::cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
-    campaign::short_stop()?;
+    campaign::short()?;
     demo(&[])
 }
 

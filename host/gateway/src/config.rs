@@ -36,7 +36,7 @@ use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::grants::Grants;
-pub use self::outbox::{Nats, Outbox, OutboxSink, SinkKind, Webhook};
+pub use self::outbox::{Outbox, OutboxSink, SinkKind};
 pub(crate) use self::reader::nearest;
 pub use self::units::{HumanDuration, HumanSize};
 

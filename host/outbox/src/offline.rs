@@ -182,8 +182,7 @@ fn must_exist(path: &Path) -> Result<(), OfflineError> {
 
 fn visit(connection: &Connection, filter: &Filter, mut with: impl FnMut((i64, i64), Row)) -> rusqlite::Result<()> {
     each(connection, |Entry { seq, sink, sink_name, state, attempts, problem, event }| {
-        let row =
-            Row { seq, sink: sink_name, state: State::of(state), attempts, problem, event: event.ok() };
+        let row = Row { seq, sink: sink_name, state: State::of(state), attempts, problem, event: event.ok() };
         if filter.takes(&row) {
             with((seq, sink), row);
         }

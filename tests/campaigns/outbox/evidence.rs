@@ -45,7 +45,7 @@ impl Findings {
     }
 }
 
-/// Compare, print a row for each sink, and say what is wrong. `lost` are events that need not have arrived.
+/// Compare, print a row for each sink, and say what is wrong.
 pub(crate) fn compare(
     title: &str,
     ledger: &Ledger,
@@ -61,14 +61,23 @@ pub(crate) fn compare(
         "{title}: {} events asked for, {accepted} accepted, {refused} refused, {open} without an answer",
         asked.len()
     );
-    let columns =
-        ["sink", "accepted", "missing", "arrived", "of them without an answer", "never accepted", "duplicates", "changed", "out of order"];
+    let columns = [
+        "sink",
+        "accepted",
+        "missing",
+        "arrived",
+        "of them without an answer",
+        "never accepted",
+        "duplicates",
+        "changed",
+        "out of order",
+    ];
     let (mut table, mut findings) = (Table::new(&title, &columns), Findings::default());
     // Across all sinks: an id is one event, and an event has one id.
     let mut known: HashMap<String, Number> = HashMap::new();
     let mut ids: BTreeMap<Number, String> = BTreeMap::new();
     for Arrivals { sink, events } in all {
-        let (mut seen, mut newest) = (BTreeSet::new(), BTreeMap::new());
+        let (mut seen, mut newest) = (BTreeSet::new(), BTreeMap::<usize, Number>::new());
         let (mut phantoms, mut changed, mut disorder, mut duplicates, mut unanswered) = (vec![], vec![], vec![], 0, 0);
         for event in events {
             let number = Number::of(&event.body).filter(|number| event.subject == format!("k{}", number.key));
@@ -90,7 +99,7 @@ pub(crate) fn compare(
                 continue;
             }
             unanswered += usize::from(*answer == Answer::None);
-            if newest.insert(number.key, number.number).is_some_and(|newest| newest > number.number) {
+            if newest.insert(number.key, number).is_some_and(|newest| newest > number) {
                 disorder.push(number);
             }
         }

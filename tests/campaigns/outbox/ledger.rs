@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An event as the client knows it: the number of a key. It is also the beginning of its body.
+/// An event as the client knows it: the number of a key, and which part of a request with several. Its body is made of
+/// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Number {
     pub(crate) key: usize,
     pub(crate) number: u64,
+    /// `None` where the request has one event.
+    pub(crate) part: Option<u64>,
 }
 
 impl Number {
-    /// The body, so many bytes long if it has to be padded.
-    pub(crate) fn body(self, length: usize) -> String {
-        let Self { key, number } = self;
-        let body = format!("{key}-{number}");
-        if length > body.len() { format!("{body:<length$}").replace(' ', "_") } else { body }
-    }
-
     pub(crate) fn of(body: &[u8]) -> Option<Self> {
         let (key, number) = std::str::from_utf8(body).ok()?.trim_end_matches('_').split_once('-')?;
-        Some(Self { key: key.parse().ok()?, number: number.parse().ok()? })
+        let (number, part) = match number.split_once('.') {
+            Some((number, part)) => (number, Some(part.parse().ok()?)),
+            None => (number, None),
+        };
+        Some(Self { key: key.parse().ok()?, number: number.parse().ok()?, part })
     }
 }
 

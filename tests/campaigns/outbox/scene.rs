@@ -139,7 +139,7 @@ impl Scene {
             )?;
         }
         let plugin = PluginTable::guest("publisher").set("instances = 4").grant("outbox = ['campaign.>']");
-        let config = ConfigFile::before(origin.address()).plugin(plugin).route("/", &["publisher"]).tables(&tables);
+        let config = ConfigFile::before(origin.address()).plugin(plugin).route("/", &["publisher"]).section(&tables);
         Ok(Self { config, outbox, hook, file, _origin: origin, _folder: folder })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tidegate_tests::client::{Answer as Reply, Client, get};
+use tidegate_tests::client::{Client, get};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -50,10 +50,10 @@ async fn client(key: usize, mut gateway: watch::Receiver<Gateway>, ledger: Ledge
         }
         let Some((_, client)) = &current else { return };
         // Mostly one, sometimes several at once: all of them or none.
-        let several = if random.random_ratio(1, 4) { random.random_range(2..=4) } else { 1 };
-        let numbers: Vec<_> = (next..next + several).map(|number| Number { key, number }).collect();
-        next += several;
-        if !ask(client, &numbers, 0, &ledger).await {
+        let several = random.random_ratio(1, 4).then(|| random.random_range(2..=4));
+        let request = Request { key, number: next, several, padding: 0 };
+        next += 1;
+        if !request.send(client, &ledger).await {
             // The gateway goes, or has just gone.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -61,35 +61,54 @@ async fn client(key: usize, mut gateway: watch::Receiver<Gateway>, ledger: Ledge
     }
 }
 
-/// Ask for these, and write down the answer. Whether there was one.
-pub(crate) async fn ask(client: &Client, numbers: &[Number], length: usize, ledger: &Ledger) -> bool {
-    let Some(first) = numbers.first() else { return false };
-    for number in numbers {
-        ledger.note(*number, Answer::None);
-    }
-    let bodies: Vec<_> = numbers.iter().map(|number| number.body(length)).collect();
-    let (key, bodies) = (format!("k{}", first.key), bodies.join(";"));
-    let fields = [("x-topic", "campaign.event"), ("x-key", &*key), ("x-events", &*bodies)];
-    match client.try_send(get("/", &fields)).await {
-        Ok(reply) if reply.status == 200 => {
-            accepted(&reply, numbers, ledger);
-            true
-        }
-        // The plugin itself says so, and not the gateway in its place.
-        Ok(reply) if reply.status == 507 => {
-            for number in numbers {
-                ledger.note(*number, Answer::Refused(reply.text().trim().to_owned()));
-            }
-            true
-        }
-        _ => false,
-    }
+/// A request that has one event or several published.
+pub(crate) struct Request {
+    pub(crate) key: usize,
+    pub(crate) number: u64,
+    /// How many at once.
+    pub(crate) several: Option<u64>,
+    /// Bytes that make the body longer.
+    pub(crate) padding: usize,
 }
 
-fn accepted(reply: &Reply, numbers: &[Number], ledger: &Ledger) {
-    let ids: Vec<_> = reply.header("x-event-ids").split(',').collect();
-    assert_eq!(ids.len(), numbers.len(), "an id for each: {ids:?}");
-    for (number, id) in numbers.iter().zip(ids) {
-        ledger.note(*number, Answer::Accepted(id.to_owned()));
+impl Request {
+    /// Ask for it, and write down the answer. Whether the plugin has given one.
+    pub(crate) async fn send(&self, client: &Client, ledger: &Ledger) -> bool {
+        let Self { key, number, several, padding } = *self;
+        let numbers: Vec<_> = match several {
+            None => vec![Number { key, number, part: None }],
+            Some(several) => (0..several).map(|part| Number { key, number, part: Some(part) }).collect(),
+        };
+        for number in &numbers {
+            ledger.note(*number, Answer::None);
+        }
+        let (key, count) = (format!("k{key}"), numbers.len().to_string());
+        // The guest writes the part behind it, if there are several.
+        let body = match several {
+            None => format!("{}-{number}{}", self.key, "_".repeat(padding)),
+            Some(_) => format!("{}-{number}.", self.key),
+        };
+        let fields = [
+            ("x-publish", "campaign.event"),
+            ("x-key", &*key),
+            ("x-body", &*body),
+            ("x-count", &*count),
+            ("x-at-once", "yes"),
+            ("x-content-type", "text/plain"),
+        ];
+        let Ok(reply) = client.try_send(get("/", &fields)).await else { return false };
+        match reply.header("x-published") {
+            // From the gateway itself, in the plugin's place.
+            "" => return false,
+            "ok" => {
+                let ids: Vec<_> = reply.header("x-ids").split(' ').collect();
+                assert_eq!(ids.len(), numbers.len(), "an id for each: {ids:?}");
+                for (number, id) in numbers.into_iter().zip(ids) {
+                    ledger.note(number, Answer::Accepted(id.to_owned()));
+                }
+            }
+            why => numbers.into_iter().for_each(|number| ledger.note(number, Answer::Refused(why.to_owned()))),
+        }
+        true
     }
 }

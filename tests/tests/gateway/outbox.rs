@@ -54,7 +54,8 @@ impl Outbox {
     async fn command(&self, line: &[&str]) -> tidegate_tests::gateway::Output {
         let path = self.database();
         let (verb, rest) = line.split_first().expect("a verb");
-        let all: Vec<&str> = ["outbox", *verb, "--path", path.as_str()].into_iter().chain(rest.iter().copied()).collect();
+        let all: Vec<&str> =
+            ["outbox", *verb, "--path", path.as_str()].into_iter().chain(rest.iter().copied()).collect();
         tidegate(&all).await
     }
 }
@@ -91,7 +92,8 @@ async fn what_a_plugin_publishes_is_a_line_in_the_sinks_file() {
     let outbox = Outbox::new(&origin, "");
     let gateway = TestGateway::start(&outbox.config).await;
     let body = r#"{"user": "alice"}"#;
-    let answer = publish(&gateway, &[("x-body", body), ("x-key", "alice"), ("x-content-type", "application/json")]).await;
+    let answer =
+        publish(&gateway, &[("x-body", body), ("x-key", "alice"), ("x-content-type", "application/json")]).await;
     assert_eq!(result(&answer), "ok");
     until(|| outbox.delivered().len() == 1).await;
     let line = outbox.delivered().remove(0);
@@ -105,7 +107,10 @@ async fn what_a_plugin_publishes_is_a_line_in_the_sinks_file() {
     let bodies: Vec<String> = outbox.delivered().iter().skip(1).map(|line| line["data"].to_string()).collect();
     assert_eq!(bodies, (0..20).map(|n| format!("\"n{n}\"")).collect::<Vec<_>>(), "in their order");
     let ended = gateway.stop().await;
-    assert_eq!((ended.code, ended.report().at("/outbox")), (Some(0), &serde_json::json!({"pending": 0, "delivered": 0, "dead": 0})));
+    assert_eq!(
+        (ended.code, ended.report().at("/outbox")),
+        (Some(0), &serde_json::json!({"pending": 0, "delivered": 0, "dead": 0}))
+    );
 }
 
 #[tokio::test]
@@ -161,7 +166,10 @@ async fn events_that_are_left_make_exit_code_12_and_are_delivered_by_the_next_st
     let answer = publish(&gateway, &[("x-count", "5"), ("x-body", "b"), ("x-key", "k")]).await;
     assert_eq!(result(&answer), "ok");
     let shown = Client::http1(gateway.admin()).get("/v1/outbox").await.json();
-    assert_eq!((&shown["pending"], &shown["state"], &shown["sinks"][0]["name"]), (&5.into(), &"good".into(), &"audit".into()));
+    assert_eq!(
+        (&shown["pending"], &shown["state"], &shown["sinks"][0]["name"]),
+        (&5.into(), &"good".into(), &"audit".into())
+    );
     let ended = gateway.stop().await;
     assert_eq!(ended.code, Some(12));
     assert_eq!((ended.report().number("/outbox/pending"), ended.report().number("/outbox/delivered")), (5, 0));
@@ -172,7 +180,8 @@ async fn events_that_are_left_make_exit_code_12_and_are_delivered_by_the_next_st
     outbox.let_through();
     let gateway = TestGateway::start(&config).await;
     until(|| outbox.delivered().len() == 5).await;
-    let ids: Vec<String> = outbox.delivered().iter().map(|line| line["id"].as_str().unwrap_or_default().to_owned()).collect();
+    let ids: Vec<String> =
+        outbox.delivered().iter().map(|line| line["id"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(ids.join(" "), header(&answer, "x-ids"));
     assert_eq!(gateway.stop().await.code, Some(0));
 }
@@ -245,7 +254,11 @@ async fn events_are_listed_beside_a_gateway_and_purged_without_one() {
     assert_eq!((listed.code, listed.stdout.matches("audit.login").count()), (Some(0), 3), "{}", listed.stderr);
     let refused = outbox.command(&["purge", "--sink", "audit", "--yes"]).await;
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("is in use by process") && refused.stderr.contains("hint: stop the gateway"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is in use by process") && refused.stderr.contains("hint: stop the gateway"),
+        "{}",
+        refused.stderr
+    );
     gateway.stop().await;
     let careful = outbox.command(&["purge", "--sink", "audit"]).await;
     assert_eq!(careful.code, Some(2));
@@ -277,7 +290,11 @@ async fn a_damaged_outbox_stops_the_start_until_it_is_repaired() {
     assert_eq!(checked.code, Some(0), "a check opens nothing: {}", checked.stderr);
     let refused = tidegate(&["run", "--config", &config]).await;
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("is damaged") && refused.stderr.contains("tidegate outbox repair"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is damaged") && refused.stderr.contains("tidegate outbox repair"),
+        "{}",
+        refused.stderr
+    );
     let repaired = tidegate(&["outbox", "repair", "--config", &config, "--yes"]).await;
     assert_eq!(repaired.code, Some(0), "{}", repaired.stderr);
     let gateway = TestGateway::start(&outbox.config).await;

@@ -10,7 +10,9 @@ use tidegate_outbox::topic::Pattern;
 use uuid::Uuid;
 
 use super::table::Table;
-use super::{Failure, OutboxCommand, OutboxFile, OutboxLsArgs, OutboxPurgeArgs, OutboxRepairArgs, OutboxReplayArgs, print};
+use super::{
+    Failure, OutboxCommand, OutboxFile, OutboxLsArgs, OutboxPurgeArgs, OutboxRepairArgs, OutboxReplayArgs, print,
+};
 use crate::config::{Config, HumanDuration, HumanSize};
 
 /// Do what was asked for.
@@ -53,7 +55,8 @@ impl OutboxFile {
 
 fn pattern(text: Option<&str>) -> Result<Option<Pattern>, Failure> {
     let hint = "for example \"audit.login\", \"audit.*\" or \"audit.>\"";
-    let parse = |text| Pattern::parse(text).map_err(|problem| Failure::usage(format!("`{text}`: {problem}"), Some(hint)));
+    let parse =
+        |text| Pattern::parse(text).map_err(|problem| Failure::usage(format!("`{text}`: {problem}"), Some(hint)));
     text.map(parse).transpose()
 }
 
@@ -111,7 +114,9 @@ fn table(listing: &Listing) -> String {
                 &attempts,
                 &problem,
             ]),
-            None => table.row([&format!("(row {seq})"), "", "", "", "", "", &sink, state.as_str(), &attempts, &problem]),
+            None => {
+                table.row([&format!("(row {seq})"), "", "", "", "", "", &sink, state.as_str(), &attempts, &problem])
+            }
         }
     }
     let mut text = table.render();

@@ -119,10 +119,8 @@ impl<P: Hosted> Book<P> {
 
     /// What becomes of the events of an outbox belongs into the report as well.
     pub(crate) fn with_outbox(self, outbox: Option<&Arc<Outbox>>) -> Self {
-        let watched = |outbox: &Arc<Outbox>| Watched {
-            outbox: Arc::clone(outbox),
-            delivered_before: outbox.status().delivered,
-        };
+        let watched =
+            |outbox: &Arc<Outbox>| Watched { outbox: Arc::clone(outbox), delivered_before: outbox.status().delivered };
         Self { outbox: outbox.map(watched), ..self }
     }
 

@@ -89,7 +89,8 @@ impl TestGateway {
 
     pub(crate) fn with_plugins(config: &Config, plugins: &[Plugin]) -> Self {
         let (phase, stops, roster) = (PhaseOwner::default(), Arc::<StopLog>::default(), Arc::<Roster>::default());
-        let (telemetry, log) = Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view(), None);
+        let (telemetry, log) =
+            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), phase.view(), None);
         let ledger = Ledger::new(&config.shutdown, config.longest_shutdown()).unwrap();
         let loaded = plugins.iter().map(|plugin| Loaded { plugin: plugin.clone(), kept: false }).collect();
         let first = Generation::first(config.clone(), ledger, loaded);

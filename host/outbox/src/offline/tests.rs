@@ -7,10 +7,7 @@ use crate::{Backoff, Limits, Options, Outbox, SinkSpec};
 struct Refuses;
 
 impl crate::sink::Sink for Refuses {
-    fn deliver(
-        &self,
-        _: Vec<Arc<Event>>,
-    ) -> futures_util::future::BoxFuture<'_, Result<(), crate::sink::SinkError>> {
+    fn deliver(&self, _: Vec<Arc<Event>>) -> futures_util::future::BoxFuture<'_, Result<(), crate::sink::SinkError>> {
         let problem = crate::sink::Problem::Refused("no".to_owned());
         Box::pin(std::future::ready(Err(crate::sink::SinkError { delivered: 0, problem })))
     }

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
-pub use self::connection::{Credentials, NatsError, check_server};
+pub use self::connection::{Credentials, NatsError, check_credentials, check_server};
 pub use self::stream::{DUPLICATE_WINDOW, StreamConfig};
 use super::lanes::Lanes;
 use super::tls::Authorities;

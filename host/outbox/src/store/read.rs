@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::PENDING;
 pub(crate) use super::row::Damage;
 use super::row::{COLUMNS, WIDTH, decode};
-use super::PENDING;
 use crate::account::Usage;
 use crate::event::Event;
 

@@ -43,8 +43,7 @@ fn every_key_of_an_outbox_is_read() {
     assert_eq!((&**name, topics, *attempts, kind), ("all", vec!["a.>", "b"], 1, &SinkKind::Stdout));
     assert_eq!((backoff.first, backoff.longest), (Duration::from_secs(1), Duration::from_secs(2)));
     assert_eq!(*timeout, Duration::from_secs(3));
-    let file =
-        FileOptions { path: "/var/c".into(), rotate: 1 << 10, keep: 0, durability: Durability::Power };
+    let file = FileOptions { path: "/var/c".into(), rotate: 1 << 10, keep: 0, durability: Durability::Power };
     assert_eq!(outbox.sinks[1].kind, SinkKind::File(file));
 }
 

@@ -14,7 +14,9 @@ pub(super) fn encode(outbox: &Outbox, out: &mut Out<'_>) -> fmt::Result {
     let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let mut family = out.family("outbox_events", "Events, by what became of them", MetricType::Counter)?;
     for (topic, outcome, events) in outbox.counts() {
-        family.encode_family(&[("topic", topic.as_str()), ("outcome", outcome.as_str())])?.encode_counter::<NoLabelSet, _, u64>(&events, None)?;
+        family
+            .encode_family(&[("topic", topic.as_str()), ("outcome", outcome.as_str())])?
+            .encode_counter::<NoLabelSet, _, u64>(&events, None)?;
     }
     for (name, help, value) in [
         ("outbox_pending", "Deliveries that wait", status.pending),
@@ -22,7 +24,11 @@ pub(super) fn encode(outbox: &Outbox, out: &mut Out<'_>) -> fmt::Result {
         ("outbox_bytes", "Bytes of the events in the file", status.bytes),
         ("outbox_dead", "Dead letters in the file", status.dead),
         ("outbox_damaged", "Deliveries of damaged events in the file", status.damaged),
-        ("outbox_failing", "1 while the file cannot be written", u64::from(matches!(status.health, Health::Failing { .. }))),
+        (
+            "outbox_failing",
+            "1 while the file cannot be written",
+            u64::from(matches!(status.health, Health::Failing { .. })),
+        ),
     ] {
         out.family(name, help, MetricType::Gauge)?.encode_gauge(&gauge(value))?;
     }

@@ -81,6 +81,12 @@ fn server(text: &str) -> Result<ServerAddr, &'static str> {
     Ok(server)
 }
 
+/// Whether this is the text of a credentials file.
+#[must_use]
+pub fn check_credentials(text: &str) -> bool {
+    ConnectOptions::new().credentials(text).is_ok()
+}
+
 /// An address without what may be a password.
 fn shown(text: &str) -> String {
     text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("..@{rest}"))
