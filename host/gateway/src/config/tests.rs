@@ -3,6 +3,7 @@
 
 mod changes;
 mod outbox;
+mod sinks;
 
 use std::path::Path;
 use std::time::Duration;
