@@ -26,6 +26,8 @@ enum Suite {
     Stops,
     /// What an instance and an idle gateway hold
     Memory,
+    /// How fast events are accepted, and what publishing costs a request
+    Outbox,
 }
 
 /// What is built in release, always together: for other packages, cargo would choose other features for shared

@@ -125,6 +125,7 @@ impl Account {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
 mod tests {
     use proptest::prelude::*;
 

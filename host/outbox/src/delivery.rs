@@ -29,6 +29,8 @@ use crate::writer::Shared;
 const READ_BYTES: usize = 4 << 20;
 /// Events that are read at a time.
 const READ_EVENTS: usize = 1_024;
+/// How long an event waits for others to be delivered with it: one by one, each would cost the machine as much as many do.
+const LINGER: Duration = Duration::from_millis(2);
 /// Dead letters are logged one by one up to one per this time; the others are counted.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 /// What a receiver says goes into the file and the log; more than this is not wanted there. Characters.
@@ -124,7 +126,7 @@ impl Worker {
         tokio::select! {
             () = pause => {}
             // While it is out of reach, what is new changes nothing but the order of things to come.
-            () = self.desk.arrived.notified() => {}
+            () = self.desk.arrived.notified() => tokio::time::sleep(LINGER).await,
             changed = self.flush.changed() => match changed {
                 Ok(()) => self.queue.hurry(),
                 // Nobody is left who could ask; the token ends this.

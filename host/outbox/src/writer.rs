@@ -23,6 +23,8 @@ use crate::store::{Store, describe};
 const MOST_EVENTS: u64 = 4_096;
 /// Likewise bytes: the log grows by them.
 const MOST_BYTES: u64 = 16 << 20;
+/// How long what the sinks have done waits for a publish to go with.
+const LINGER: Duration = Duration::from_millis(5);
 /// How long the file is left alone after it has failed. What comes meanwhile is refused at once.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -55,6 +57,8 @@ enum Trouble {
 struct Inbox {
     publishes: VecDeque<Publish>,
     settled: Vec<Settled>,
+    /// When the first of them came.
+    settled_since: Option<Instant>,
     errands: VecDeque<Errand>,
     closing: bool,
 }
@@ -148,8 +152,12 @@ impl Shared {
 
     /// Note what has become of deliveries. Bounded by the events that there are.
     pub(crate) fn settle(&self, settled: impl IntoIterator<Item = Settled>) {
-        self.inbox().settled.extend(settled);
-        self.work.notify_one();
+        let mut inbox = self.inbox();
+        inbox.settled.extend(settled);
+        if !inbox.settled.is_empty() && inbox.settled_since.is_none() {
+            inbox.settled_since = Some(Instant::now());
+            self.work.notify_one();
+        }
     }
 
     /// Have something done. The answer never comes if the writer is gone.
@@ -242,19 +250,25 @@ impl Writer {
     fn wait(&mut self) -> (Vec<Publish>, Vec<Errand>, bool) {
         let mut inbox = self.shared.inbox();
         loop {
-            let due = self.again.is_some_and(|again| again <= Instant::now());
-            let settled = !inbox.settled.is_empty() && (self.again.is_none() || due);
-            if !inbox.publishes.is_empty() || settled || due || !inbox.errands.is_empty() || inbox.closing {
+            // What the sinks have done goes with the next publish, or alone after a while, or after a failure when it is due.
+            let alone = inbox.settled_since.map(|since| since + LINGER);
+            let next = match (self.again, alone) {
+                (Some(again), _) => Some(again),
+                (None, alone) => alone,
+            };
+            let due = next.is_some_and(|next| next <= Instant::now());
+            if !inbox.publishes.is_empty() || due || !inbox.errands.is_empty() || inbox.closing {
                 break;
             }
-            inbox = match self.again {
+            inbox = match next {
                 None => self.shared.work.wait(inbox).unwrap_or_else(PoisonError::into_inner),
-                Some(again) => {
-                    let pause = again.saturating_duration_since(Instant::now());
+                Some(next) => {
+                    let pause = next.saturating_duration_since(Instant::now());
                     self.shared.work.wait_timeout(inbox, pause).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
+        inbox.settled_since = None;
         // The latest word on a delivery counts.
         let settled = inbox.settled.drain(..).map(|settled| ((settled.seq, settled.sink), settled.outcome));
         self.unsettled.extend(settled);

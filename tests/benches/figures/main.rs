@@ -8,6 +8,7 @@ mod bystander;
 mod calls;
 mod gateway;
 mod memory;
+mod outbox;
 mod stops;
 mod throughput;
 
@@ -34,12 +35,13 @@ impl Effort {
 
 type Suite = fn(Effort) -> Result<()>;
 
-const SUITES: [(&str, Suite); 5] = [
+const SUITES: [(&str, Suite); 6] = [
     ("calls", calls::run),
     ("throughput", throughput::run),
     ("bystander", bystander::run),
     ("stops", stops::run),
     ("memory", memory::run),
+    ("outbox", outbox::run),
 ];
 
 fn main() -> Result<()> {
@@ -52,7 +54,9 @@ fn main() -> Result<()> {
             "--quick" => effort = Effort::Quick,
             name => match SUITES.iter().find(|(suite, _)| *suite == name) {
                 Some(suite) => wanted.push(*suite),
-                None => bail!("no suite is called `{name}`: there are calls, throughput, bystander, stops and memory"),
+                None => bail!(
+                    "no suite is called `{name}`: there are calls, throughput, bystander, stops, memory and outbox"
+                ),
             },
         }
     }

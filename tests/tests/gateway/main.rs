@@ -14,4 +14,5 @@ mod nothing_lost;
 mod outbox;
 mod reload;
 mod signals;
+mod sinks;
 mod switches;

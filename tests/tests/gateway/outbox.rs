@@ -203,7 +203,8 @@ async fn after_a_second_signal_what_was_accepted_is_still_there() {
     let origin = Origin::start().await;
     let outbox = Outbox::new(&origin, "");
     outbox.block();
-    let mut gateway = TestGateway::start(&outbox.config.clone().shutdown("flush = '9s'")).await;
+    let mut gateway =
+        TestGateway::start(&outbox.config.clone().shutdown("flush = '9s'").shutdown("grace = '60s'")).await;
     assert_eq!(result(&publish(&gateway, &[("x-count", "4")]).await), "ok");
     gateway.terminate();
     until(|| !gateway.log().with(&[("message", "phase begins"), ("phase", "flushing")]).is_empty()).await;
@@ -299,5 +300,65 @@ async fn a_damaged_outbox_stops_the_start_until_it_is_repaired() {
     assert_eq!(repaired.code, Some(0), "{}", repaired.stderr);
     let gateway = TestGateway::start(&outbox.config).await;
     assert_eq!(result(&publish(&gateway, &[]).await), "ok");
+    assert_eq!(gateway.stop().await.code, Some(0));
+}
+
+/// A sink that wants nothing.
+struct Refuses;
+
+impl tidegate_outbox::sink::Sink for Refuses {
+    fn deliver(
+        &self,
+        _: Vec<std::sync::Arc<tidegate_outbox::event::Event>>,
+    ) -> futures_util::future::BoxFuture<'_, Result<(), tidegate_outbox::sink::SinkError>> {
+        let problem = tidegate_outbox::sink::Problem::Refused("not wanted".to_owned());
+        Box::pin(std::future::ready(Err(tidegate_outbox::sink::SinkError { delivered: 0, problem })))
+    }
+
+    fn batch(&self) -> usize {
+        1
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_replayed_by_the_command_and_delivered_by_the_next_start() {
+    use tidegate_outbox::topic::Pattern;
+    use tidegate_outbox::{Backoff, Durability, Limits, Options, SinkSpec};
+
+    let origin = Origin::start().await;
+    let outbox = Outbox::new(&origin, "");
+    let options =
+        Options { path: outbox.database().into(), durability: Durability::Process, limits: Limits::default() };
+    let topics = vec![Pattern::parse("audit.*").expect("a pattern")];
+    let sink = SinkSpec {
+        name: "audit".into(),
+        topics: topics.clone(),
+        attempts: 1,
+        backoff: Backoff::default(),
+        timeout: HANGS,
+        sink: std::sync::Arc::new(Refuses),
+    };
+    let (open, delivery) = tidegate_outbox::Outbox::open(&options, vec![sink]).expect("it opens");
+    open.start(delivery);
+    let draft = tidegate_outbox::event::Draft { body: "late".into(), ..Default::default() };
+    let ids = open.publisher("earlier", topics).publish("audit.x", vec![draft; 2]).await.expect("accepted");
+    open.flush().await;
+    open.close().await;
+    drop(open);
+
+    let gateway = TestGateway::start(&outbox.config).await;
+    assert_eq!(
+        gateway.stop().await.report().at("/outbox"),
+        &serde_json::json!({"pending": 0, "delivered": 0, "dead": 2})
+    );
+    let listed = outbox.command(&["ls", "--dead"]).await;
+    assert_eq!(listed.stdout.matches("not wanted").count(), 2, "{}", listed.stdout);
+    let one = ids[0].to_string();
+    let replayed = outbox.command(&["replay", &one]).await;
+    assert_eq!(replayed.stdout, "1 dead letters are pending again\n", "{}", replayed.stderr);
+    assert_eq!(outbox.command(&["purge", "--dead", "--yes"]).await.stdout, "1 events are gone\n");
+    let gateway = TestGateway::start(&outbox.config).await;
+    until(|| outbox.delivered().len() == 1).await;
+    assert_eq!(outbox.delivered()[0]["id"], one);
     assert_eq!(gateway.stop().await.code, Some(0));
 }

@@ -157,7 +157,8 @@ async fn what_a_receiver_refuses_is_a_dead_letter_and_can_be_sent_again() {
 async fn a_broker_that_is_killed_and_comes_back_has_every_event_once_per_id() {
     let Some(mut broker) = NatsServer::start().await else { return };
     let setting = Setting::new().await;
-    let keys = format!("url = '{}'\nprefix = 'tidegate'\nstream = 'EVENTS'\ncreate = true\ntimeout = '2s'", broker.url());
+    let keys =
+        format!("url = '{}'\nprefix = 'tidegate'\nstream = 'EVENTS'\ncreate = true\ntimeout = '2s'", broker.url());
     let setting = setting.sink("nats", &keys);
     let gateway = TestGateway::start(&setting.config()).await;
     let mut ids = Vec::new();

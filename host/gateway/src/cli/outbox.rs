@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_outbox::offline::{self, Filter, Listing, OfflineError, Row, State};
@@ -38,18 +39,24 @@ impl From<OfflineError> for Failure {
     }
 }
 
+/// An outbox.
+struct Found {
+    path: PathBuf,
+    /// The sinks that the config has, if there is a config.
+    sinks: Option<Vec<Arc<str>>>,
+}
+
 impl OutboxFile {
-    /// The file, and the sinks that the config has, if there is a config.
-    fn find(&self) -> Result<(PathBuf, Option<Vec<std::sync::Arc<str>>>), Failure> {
+    fn find(&self) -> Result<Found, Failure> {
         if let Some(path) = &self.path {
-            return Ok((path.clone(), None));
+            return Ok(Found { path: path.clone(), sinks: None });
         }
         let config = Config::load(&self.config)?;
         let Some(outbox) = config.outbox else {
             let text = format!("{} has no [outbox]", self.config.display());
             return Err(Failure::usage(text, Some("name the file itself with `--path FILE`")));
         };
-        Ok((outbox.path, Some(outbox.sinks.into_iter().map(|sink| sink.name).collect())))
+        Ok(Found { path: outbox.path, sinks: Some(outbox.sinks.into_iter().map(|sink| sink.name).collect()) })
     }
 }
 
@@ -69,7 +76,7 @@ fn ids(texts: &[String]) -> Result<Vec<Uuid>, Failure> {
 }
 
 fn ls(args: &OutboxLsArgs) -> Result<(), Failure> {
-    let (path, configured) = args.file.find()?;
+    let Found { path, sinks: configured } = args.file.find()?;
     let state = match (args.pending, args.dead, args.damaged) {
         (true, ..) => Some(State::Pending),
         (_, true, _) => Some(State::Dead),
@@ -173,7 +180,7 @@ fn json(row: &Row) -> String {
 
 fn replay(args: &OutboxReplayArgs) -> Result<(), Failure> {
     let filter = Filter { topic: pattern(args.topic.as_deref())?, ids: ids(&args.ids)?, ..Filter::default() };
-    let (path, _) = args.file.find()?;
+    let Found { path, .. } = args.file.find()?;
     let replayed = offline::replay(&path, &filter)?;
     print(&format!("{replayed} dead letters are pending again\n"))
 }
@@ -185,7 +192,7 @@ fn purge(args: &OutboxPurgeArgs) -> Result<(), Failure> {
         _ => None,
     };
     let filter = Filter { state, topic: None, sink: args.sink.clone(), ids: ids(&args.ids)? };
-    let (path, _) = args.file.find()?;
+    let Found { path, .. } = args.file.find()?;
     if !args.yes {
         let total = offline::list(&path, &filter, 0)?.total;
         let text = format!("{total} events would be gone for good");
@@ -196,7 +203,7 @@ fn purge(args: &OutboxPurgeArgs) -> Result<(), Failure> {
 }
 
 fn repair(args: &OutboxRepairArgs) -> Result<(), Failure> {
-    let (path, _) = args.file.find()?;
+    let Found { path, .. } = args.file.find()?;
     if !args.yes {
         let text = format!("{} would be put aside, and a new file made of what can be read of it", path.display());
         return Err(Failure::usage(text, Some("add `--yes` if that is what you want")));

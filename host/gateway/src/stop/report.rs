@@ -83,6 +83,7 @@ pub struct Requests {
 
 /// What became of the events in the outbox. An event counts once for each sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OutboxReport {
     /// Those that sinks of the configuration still have to get. They are safe on disk.
     pub pending: u64,

@@ -1,3 +1,5 @@
+#![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
+
 use bytes::Bytes;
 
 use super::*;

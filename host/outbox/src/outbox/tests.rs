@@ -1,3 +1,5 @@
+#![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize};

@@ -173,6 +173,7 @@ fn sync_folder(path: &Path, durability: Durability) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a missing member fails the test")]
 mod tests {
     use std::time::Duration;
 

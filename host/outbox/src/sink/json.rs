@@ -107,6 +107,7 @@ pub fn timestamp(since_epoch: Duration) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a missing member fails the test")]
 mod tests {
     use std::sync::Arc;
 

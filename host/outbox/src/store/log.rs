@@ -53,7 +53,8 @@ pub(super) fn inspect(database: &Path) {
             let mut kept = log.clone().into_os_string();
             kept.push(".damaged");
             let kept = PathBuf::from(kept);
-            let copied = std::fs::copy(&log, &kept).map_or_else(|error| error.to_string(), |_| kept.display().to_string());
+            let copied =
+                std::fs::copy(&log, &kept).map_or_else(|error| error.to_string(), |_| kept.display().to_string());
             tracing::error!(
                 log = %log.display(), commits, copy = %copied,
                 "the outbox's log is damaged: at least so many commits in it are lost, with the events and the deliveries \

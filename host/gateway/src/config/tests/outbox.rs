@@ -53,16 +53,97 @@ fn what_an_outbox_cannot_be() {
         "[outbox]\ndurability = \"powre\"\nmax_events = 0\nsinks = 1\n\
          [[outbox.sink]]\ntopic = \"audit.**\"\nkind = \"file\"\n\
          [[outbox.sink]]\ntopic = []\nkind = \"fiel\"\nbackoff = \"2m\"\n",
-        "",
+        r#"
+error: [outbox] has no `path`
+ --> tidegate.toml:1:1
+  |
+1 | [outbox]
+  | ^^^^^^^^
+hint: add `path = "outbox.db"`
+
+error: `durability` has no such value
+ --> tidegate.toml:2:14
+  |
+2 | durability = "powre"
+  |              ^^^^^^^ expected "process" or "power"
+hint: did you mean "power"?
+
+error: `max_events` is out of range
+ --> tidegate.toml:3:14
+  |
+3 | max_events = 0
+  |              ^ must be from 1 to 100000000
+
+error: unknown key `sinks` in [outbox]
+ --> tidegate.toml:4:1
+  |
+4 | sinks = 1
+  | ^^^^^
+hint: did you mean `sink`?
+
+error: [[outbox.sink]] has no `path`
+ --> tidegate.toml:5:1
+  |
+5 | [[outbox.sink]]
+  | ^^^^^^^^^^^^^^^
+hint: add `path = "events.ndjson"`
+
+error: `topic` has something that is no pattern of topics
+ --> tidegate.toml:6:9
+  |
+6 | topic = "audit.**"
+  |         ^^^^^^^^^^ a pattern is words of letters, digits, - and _, or `*`, separated by dots
+hint: for example "audit.login", "audit.*" or "audit.>"
+
+error: `topic` has the wrong type
+ --> tidegate.toml:9:9
+  |
+9 | topic = []
+  |         ^^ expected a pattern such as "audit.*", or a list of 1 to 64, found a list
+
+error: `kind` has no such value
+  --> tidegate.toml:10:8
+   |
+10 | kind = "fiel"
+   |        ^^^^^^ expected "file", "stdout", "webhook" or "nats"
+hint: did you mean "file"?
+
+error: `backoff` is greater than `max_backoff`
+  --> tidegate.toml:11:11
+   |
+11 | backoff = "2m"
+   |           ^^^^
+hint: raise `max_backoff` or lower `backoff`
+"#,
     );
 }
 
 #[test]
 fn sinks_that_cannot_be_told_apart() {
     check_with(
-        "[outbox]\npath = \"o\"\n[[outbox.sink]]\ntopic = \"a\"\nkind = \"file\"\npath = \"x\"\n\
-         [[outbox.sink]]\ntopic = \"a\"\nkind = \"file\"\npath = \"./x\"\n",
-        "",
+        "[outbox]\npath = \"o\"\n[[outbox.sink]]\ntopic = \"a\"\nkind = \"file\"\npath = \"y/x\"\n\
+         [[outbox.sink]]\ntopic = \"a\"\nkind = \"file\"\npath = \"y/./x\"\n",
+        r#"
+error: there are two sinks named `file:a`
+ --> tidegate.toml:7:1
+  |
+3 | [[outbox.sink]]
+  | --------------- first here
+...
+7 | [[outbox.sink]]
+  | ^^^^^^^^^^^^^^^ again here
+hint: give each a `name`: their deliveries are known by it
+
+error: two sinks write to y/x
+ --> tidegate.toml:7:1
+  |
+3 | [[outbox.sink]]
+  | --------------- first here
+...
+7 | [[outbox.sink]]
+  | ^^^^^^^^^^^^^^^ again here
+hint: give one sink both topics
+"#,
     );
 }
 
@@ -74,12 +155,51 @@ fn topics_are_granted_that_some_sink_takes() {
     )));
     let topics: Vec<&str> = granted.plugins[0].grants.outbox.iter().map(|topic| topic.as_str()).collect();
     assert_eq!(topics, ["audit.login", ">"]);
-    check_with(&format!("{PLUGIN}[plugin.grants]\noutbox = [\"audit.*\"]\n"), "");
+}
+
+#[test]
+fn topics_that_are_granted_without_an_outbox() {
+    check_with(
+        &format!("{PLUGIN}[plugin.grants]\noutbox = [\"audit.*\"]\n"),
+        r#"
+error: events are granted, but there is no outbox
+ --> tidegate.toml:5:10
+  |
+5 | outbox = ["audit.*"]
+  |          ^^^^^^^^^^^
+hint: add `[outbox]` with a `path`, and an [[outbox.sink]] for each topic
+"#,
+    );
+}
+
+#[test]
+fn topics_that_no_sink_takes() {
     check_with(
         &format!(
             "[outbox]\npath = \"o\"\n[[outbox.sink]]\ntopic = \"audit.*\"\nkind = \"stdout\"\n\
              {PLUGIN}[plugin.grants]\noutbox = [\"audits.*\", \"billing\", \"a b\"]\n"
         ),
-        "",
+        r#"
+error: no sink takes anything of `audits.*`
+  --> tidegate.toml:10:11
+   |
+10 | outbox = ["audits.*", "billing", "a b"]
+   |           ^^^^^^^^^^
+hint: did you mean "audit.*"?
+
+error: no sink takes anything of `billing`
+  --> tidegate.toml:10:23
+   |
+10 | outbox = ["audits.*", "billing", "a b"]
+   |                       ^^^^^^^^^
+hint: the sinks take audit.*; add an [[outbox.sink]] with this topic
+
+error: `outbox` has something that is no pattern of topics
+  --> tidegate.toml:10:34
+   |
+10 | outbox = ["audits.*", "billing", "a b"]
+   |                                  ^^^^^ a pattern is words of letters, digits, - and _, or `*`, separated by dots
+hint: for example "audit.login", "audit.*" or "audit.>"
+"#,
     );
 }

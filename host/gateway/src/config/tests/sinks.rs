@@ -65,7 +65,10 @@ fn every_key_of_a_webhook_is_read() {
     assert_eq!(config.keys.len(), 2);
     assert_eq!(config.authorization, Some(Secret::new("Bearer s3cr3t")));
     assert_eq!((config.timeout, config.concurrency), (Duration::from_secs(2), 1));
-    assert_eq!((&config.headers["x-tenant"], &config.headers["x-stage"]), (&"blue".parse().expect("a value"), &"test".parse().expect("a value")));
+    assert_eq!(
+        (&config.headers["x-tenant"], &config.headers["x-stage"]),
+        (&"blue".parse().expect("a value"), &"test".parse().expect("a value"))
+    );
     assert_eq!(config.source, "urn:gateway:east");
 }
 
