@@ -4,7 +4,7 @@
 //! sooner. An acknowledgement that is still under way says nothing about order: a connection may break, or a broker
 //! refuse one event and take the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -17,13 +17,21 @@ use crate::event::Event;
 /// More than the delivery has under way at a time, and little memory.
 const MOST_AHEAD: usize = 4_096;
 
+/// What came of an event, and has not been told yet.
+#[derive(Debug, Clone)]
+enum Ahead {
+    Arrived,
+    Refused(String),
+}
+
 /// How a sink works through a batch.
 #[derive(Debug)]
 pub(super) struct Lanes {
     at_once: usize,
-    /// Events that have arrived although one before them has not. The delivery asks for them again; here they are
-    /// remembered, so that the receiver is not. At most [`MOST_AHEAD`]; an event that is forgotten arrives twice.
-    ahead: Mutex<HashSet<Uuid>>,
+    /// Events that have arrived, or were refused, although one before them has not arrived. The delivery asks for them
+    /// again; what came of it is remembered here, so that the receiver is not asked. At most [`MOST_AHEAD`]; an
+    /// event that is forgotten is sent twice.
+    ahead: Mutex<HashMap<Uuid, Ahead>>,
 }
 
 impl Lanes {
@@ -57,23 +65,27 @@ impl Lanes {
                     break;
                 }
                 let Some(event) = events.get(next) else { break };
-                let known = self.ahead().contains(&event.id);
-                let sending = (!known).then(|| send(Arc::clone(event)));
+                let known = self.ahead().get(&event.id).cloned();
+                let sending = known.is_none().then(|| send(Arc::clone(event)));
                 under_way.push(async move {
-                    match sending {
-                        Some(sending) => (next, sending.await),
-                        None => (next, Ok(())),
-                    }
+                    let result = match (sending, known) {
+                        (Some(sending), _) => sending.await,
+                        (None, Some(Ahead::Refused(what))) => Err(Problem::Refused(what)),
+                        (None, Some(Ahead::Arrived) | None) => Ok(()),
+                    };
+                    (next, result)
                 });
             }
             let Some((at, result)) = under_way.next().await else { break };
-            match result {
-                Ok(()) => {
-                    if let Some(event) = events.get(at) {
-                        self.ahead().insert(event.id);
-                    }
-                    ready.extend(followers.get(&at));
+            if let Some(event) = events.get(at) {
+                match &result {
+                    Ok(()) => drop(self.ahead().insert(event.id, Ahead::Arrived)),
+                    Err(Problem::Refused(what)) => drop(self.ahead().insert(event.id, Ahead::Refused(what.clone()))),
+                    Err(Problem::Unreachable(_) | Problem::Later { .. }) => {}
                 }
+            }
+            match result {
+                Ok(()) => ready.extend(followers.get(&at)),
                 Err(what) => {
                     if problem.as_ref().is_none_or(|(failed, _)| at < *failed) {
                         problem = Some((at, what));
@@ -82,7 +94,8 @@ impl Lanes {
             }
         }
         let delivered = problem.as_ref().map_or(events.len(), |(failed, _)| *failed);
-        for event in events.iter().take(delivered) {
+        // These are told of now: what has arrived, and the one with the problem.
+        for event in events.iter().take(delivered + 1) {
             self.ahead().remove(&event.id);
         }
         match problem {
@@ -91,7 +104,7 @@ impl Lanes {
         }
     }
 
-    fn ahead(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+    fn ahead(&self) -> MutexGuard<'_, HashMap<Uuid, Ahead>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,6 +200,27 @@ mod tests {
         let mut arrived = seen.into_inner().expect("no panic").arrived;
         arrived.sort_unstable();
         assert_eq!(arrived, [0, 1, 2, 3]);
+        assert!(lanes.ahead().is_empty());
+    }
+
+    #[test]
+    fn a_receiver_that_refuses_everything_is_asked_once_for_each_attempt() {
+        let lanes = Lanes::new(3);
+        let events: Vec<_> = (0..6).map(|number| event(number, None)).collect();
+        let (seen, asked) = (Mutex::default(), Mutex::new(0));
+        let mut rest = events.as_slice();
+        // Each has one attempt, and is a dead letter then.
+        while !rest.is_empty() {
+            let refused = |number: u128| {
+                *asked.lock().expect("no panic") += 1;
+                (1, Err(Problem::Refused(number.to_string())))
+            };
+            let error = run(send(&lanes, rest, &seen, refused)).expect_err("refused");
+            let first = rest[0].id.as_u128();
+            assert_eq!((error.delivered, error.problem), (0, Problem::Refused(first.to_string())));
+            rest = &rest[1..];
+        }
+        assert_eq!(asked.into_inner().expect("no panic"), 6);
         assert!(lanes.ahead().is_empty());
     }
 
