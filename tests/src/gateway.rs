@@ -280,17 +280,34 @@ impl StartingGateway {
     /// # Panics
     /// If it ends instead; the message has its log.
     pub async fn ready(self) -> TestGateway {
+        let ended = match self.ready_or_ended().await {
+            Ok(gateway) => return gateway,
+            Err(ended) => ended,
+        };
+        panic!("the gateway did not become ready: {:?}\n{}", ended.code, ended.log.text());
+    }
+
+    /// Wait until it serves, or has ended instead.
+    ///
+    /// # Errors
+    /// What it leaves behind, if it does not become ready.
+    ///
+    /// # Panics
+    /// If it does neither.
+    pub async fn ready_or_ended(self) -> Result<TestGateway, Ended> {
         let Self { process, stdout } = self;
         let first = tokio::task::spawn_blocking(move || BufReader::new(stdout).lines().next().transpose());
         let line = match tokio::time::timeout(HANGS, first).await {
             Ok(Ok(Ok(Some(line)))) => line,
+            // It has closed its stdout.
+            Ok(Ok(Ok(None))) => return Err(process.wait().await),
             other => panic!("the gateway did not become ready: {other:?}\n{}", process.log().text()),
         };
         let mut addresses = line.split([' ', ',']).filter_map(|word| word.parse().ok());
         let (Some(address), Some(admin)) = (addresses.next(), addresses.next_back()) else {
             panic!("the gateway is ready, but does not say where: {line}")
         };
-        TestGateway { process, address, admin }
+        Ok(TestGateway { process, address, admin })
     }
 
     /// Wait until the log has a line with this text.

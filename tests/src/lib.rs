@@ -8,6 +8,8 @@ pub mod components;
 pub mod gateway;
 pub mod load;
 pub mod measure;
+pub mod nats;
 pub mod origin;
 pub mod plugins;
+pub mod receiver;
 pub mod service;

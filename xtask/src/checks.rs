@@ -1,6 +1,6 @@
 //! `test`, `demo` and `ci`.
 
-use crate::{campaign, plugins, step};
+use crate::{campaign, nats, plugins, step};
 use anyhow::Result;
 use std::process::Command;
 
@@ -9,11 +9,14 @@ const GUEST_WORKSPACES: [&str; 2] = ["example-plugins", "tests/guests"];
 
 pub(crate) fn test(args: &[String]) -> Result<()> {
     plugins::build_default()?;
+    let nats = nats::prepare();
+    let mut tests = step::cargo();
     if step::succeeds(step::cargo().args(["nextest", "--version"])) {
-        step::run("tests", step::cargo().args(["nextest", "run", "--workspace"]).args(args))?;
+        tests.args(["nextest", "run", "--workspace"]).args(args);
     } else {
-        step::run("tests", step::cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--"]).args(args))?;
+        tests.args(["test", "--workspace", "--lib", "--bins", "--tests", "--"]).args(args);
     }
+    step::run("tests", nats.tell(&mut tests))?;
     step::run("examples in the documentation", step::cargo().args(["test", "--workspace", "--doc"]))?;
     for workspace in GUEST_WORKSPACES {
         step::run(
@@ -64,7 +67,7 @@ pub(crate) fn ci(skip_test: bool) -> Result<()> {
         "documentation",
         step::cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
-    campaign::short_stop()?;
+    campaign::short()?;
     demo(&[])
 }
 

@@ -7,6 +7,8 @@
 mod bench;
 mod campaign;
 mod checks;
+mod debian;
+mod nats;
 mod plugins;
 mod step;
 mod toolchain;

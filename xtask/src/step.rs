@@ -23,11 +23,19 @@ pub(crate) fn guest_target() -> PathBuf {
     root().join("target/guest-build")
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program, as if somebody had called it.
 pub(crate) fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.current_dir(root());
+    // What cargo says of this package to this program. Some build scripts (ring's) run again when that changes, and all
+    // that depends on them is compiled anew, again and again where both ways to call cargo are used.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
     command
 }
 

@@ -3,7 +3,7 @@
 //! In this order: the target is installed; rustup can install it; Debian has a compiler with the standard library's
 //! source, which is then built along with the guest. Nothing else is tried, and the error names all three.
 
-use crate::step;
+use crate::{debian, step};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -135,22 +135,11 @@ fn debian_is_there() -> bool {
 fn debian_install() -> Result<()> {
     let packages = DEBIAN_PACKAGES.join(" ");
     eprintln!("    guest toolchain: apt-get install {packages}");
-    let installed = apt(&["install", "-y", "--no-install-recommends"], &DEBIAN_PACKAGES).or_else(|_| {
-        // The lists of packages may be missing or old.
-        apt(&["update"], &[])?;
-        apt(&["install", "-y", "--no-install-recommends"], &DEBIAN_PACKAGES)
-    });
+    let installed = debian::install(debian::Root::Is, &DEBIAN_PACKAGES);
     installed.context("apt-get has to run as root on a Debian that has these packages")?;
     if !debian_is_there() {
         bail!("{packages} are installed, but not all of {DEBIAN_RUSTC}, {DEBIAN_STD} and {DEBIAN_LIBC} are there");
     }
-    Ok(())
-}
-
-fn apt(command: &[&str], packages: &[&str]) -> Result<()> {
-    step::output(
-        Command::new("apt-get").arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"),
-    )?;
     Ok(())
 }
 

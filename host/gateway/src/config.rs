@@ -41,7 +41,7 @@ pub use self::bucket::{Bucket, BucketKind, Login, NatsBucket};
 use self::diagnostic::Diagnostic;
 pub use self::diagnostic::Diagnostics;
 pub use self::grants::Grants;
-pub use self::outbox::{Nats, Outbox, OutboxSink, SinkKind, Webhook};
+pub use self::outbox::{Outbox, OutboxSink, SinkKind};
 pub(crate) use self::reader::nearest;
 pub use self::secret::SecretSource;
 pub use self::units::{HumanDuration, HumanSize};

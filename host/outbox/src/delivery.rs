@@ -271,7 +271,7 @@ impl Worker {
 }
 
 fn shorten(problem: &mut Problem) {
-    let (Problem::Refused(text) | Problem::Unreachable(text)) = problem;
+    let (Problem::Refused(text) | Problem::Unreachable(text) | Problem::Later { what: text, .. }) = problem;
     if let Some((end, _)) = text.char_indices().nth(LONGEST_PROBLEM) {
         text.truncate(end);
         text.push_str("..");

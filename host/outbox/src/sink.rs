@@ -1,11 +1,21 @@
 //! Where events go: what the delivery asks of a sink, and the sinks that there are.
+//!
+//! A sink knows its receiver's protocol. When events are sent again, and when they are given up, it does not know.
 
+mod cloud_event;
 pub mod file;
 pub mod json;
+mod lanes;
 mod lines;
+pub mod nats;
+pub mod secret;
 pub mod stdout;
+mod text;
+pub mod tls;
+pub mod webhook;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -42,4 +52,12 @@ pub enum Problem {
     /// The receiver is not there, or too slow: nothing about this event. Everything waits.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// The same, and the receiver has said how long it wants to be left alone: everything waits for at least that long.
+    #[error("unreachable for {} s: {what}", after.as_secs())]
+    Later {
+        /// What it said.
+        what: String,
+        /// From now on.
+        after: Duration,
+    },
 }

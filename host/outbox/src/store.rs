@@ -7,6 +7,7 @@
 //! Nothing in here waits for anything but the disk, and everything in here runs on threads of its own.
 
 pub(crate) mod lock;
+mod log;
 pub(crate) mod read;
 mod row;
 pub(crate) mod write;
@@ -147,6 +148,7 @@ impl Store {
         // However it is called, it is one file.
         let path = &path.canonicalize().map_err(|error| unusable(error.to_string()))?;
         let lock = Lock::take(path)?;
+        log::inspect(path);
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .map_err(|error| opening(path, &error))?;
         prepare(&connection, durability).map_err(|error| opening(path, &error))?;

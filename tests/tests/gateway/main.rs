@@ -18,5 +18,6 @@ mod outbox;
 mod reload;
 mod secrets;
 mod signals;
+mod sinks;
 mod switches;
 mod telling;

@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use tidegate_outbox::event::Draft;
 use tidegate_outbox::sink::Sink;
 use tidegate_outbox::sink::file::FileSink;
+use tidegate_outbox::sink::nats::{Nats, NatsConfig};
 use tidegate_outbox::sink::stdout::StdoutSink;
+use tidegate_outbox::sink::webhook::{Webhook, WebhookConfig};
 use tidegate_outbox::{OpenError, Options, Outbox, Publisher, SinkSpec};
 use tidegate_runtime::grants::{self, Message};
 
@@ -58,20 +60,31 @@ pub(super) async fn open(config: &config::Outbox) -> Result<Arc<Outbox>, OutboxE
 }
 
 fn spec(config: &config::OutboxSink) -> Result<SinkSpec, OutboxError> {
-    let no_thread =
-        |error: std::io::Error| OutboxError::Sink { name: Arc::clone(&config.name), problem: error.to_string() };
+    let wrong = |error: &dyn std::error::Error| OutboxError::Sink {
+        name: Arc::clone(&config.name),
+        problem: error.to_string(),
+    };
     let sink: Arc<dyn Sink> = match &config.kind {
-        SinkKind::File(options) => Arc::new(FileSink::new(options.clone()).map_err(no_thread)?),
-        SinkKind::Stdout => Arc::new(StdoutSink::new().map_err(no_thread)?),
-        // No configuration has one yet.
-        SinkKind::Webhook(_) | SinkKind::Nats(_) => return Err(no_thread(std::io::ErrorKind::Unsupported.into())),
+        SinkKind::File(options) => Arc::new(FileSink::new(options.clone()).map_err(|error| wrong(&error))?),
+        SinkKind::Stdout => Arc::new(StdoutSink::new().map_err(|error| wrong(&error))?),
+        SinkKind::Webhook(webhook) => {
+            Arc::new(Webhook::new(WebhookConfig::clone(webhook)).map_err(|error| wrong(&error))?)
+        }
+        SinkKind::Nats(nats) => Arc::new(Nats::new(NatsConfig::clone(nats)).map_err(|error| wrong(&error))?),
+    };
+    let timeout = match &config.kind {
+        SinkKind::File(_) | SinkKind::Stdout => config.timeout,
+        // What is configured holds for one event, and these see to it. A call has many, perhaps one after the other.
+        SinkKind::Webhook(_) | SinkKind::Nats(_) => {
+            config.timeout.saturating_mul(u32::try_from(sink.batch()).unwrap_or(u32::MAX))
+        }
     };
     Ok(SinkSpec {
         name: Arc::clone(&config.name),
         topics: config.topics.clone(),
         attempts: config.attempts,
         backoff: config.backoff,
-        timeout: config.timeout,
+        timeout,
         sink,
     })
 }

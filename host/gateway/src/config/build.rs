@@ -71,7 +71,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let (upstreams, upstream_names) = upstreams(&top);
     let (buckets, bucket_names) = buckets(&top, folder);
     let before = problems.count();
-    let outbox = top.table("outbox", "[outbox]").and_then(|table| outbox::outbox(table, folder));
+    let outbox = top.table("outbox", "[outbox]").and_then(|table| outbox::outbox(table, folder, files));
     let topics = Topics::of(outbox.as_ref(), top.span_of("outbox").is_some(), problems.count() == before);
     let (plugins, plugin_names) = plugins(&top, folder, files, Grantable { buckets: &bucket_names, topics: &topics });
     let routes = routes(&top, &upstream_names, &plugin_names);

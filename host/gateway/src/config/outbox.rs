@@ -1,16 +1,24 @@
 //! `[outbox]` and `[[outbox.sink]]`: where events are kept, and where they go. One function per kind of sink.
 
+mod nats;
+mod secret;
+mod webhook;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_outbox::sink::file::FileOptions;
+use tidegate_outbox::sink::nats::NatsConfig;
+use tidegate_outbox::sink::webhook::WebhookConfig;
 use tidegate_outbox::topic::Pattern;
 use tidegate_outbox::{Backoff, Durability, Limits};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use self::secret::Place;
+use super::build::Files;
 use super::diagnostic::{Diagnostic, Problems};
 use super::names::name;
 use super::reader::{Table, nearest};
@@ -58,19 +66,11 @@ pub enum SinkKind {
     File(FileOptions),
     /// The process's stdout.
     Stdout,
-    /// An HTTP endpoint.
-    Webhook(Webhook),
+    /// A web server.
+    Webhook(Box<WebhookConfig>),
     /// A stream of a NATS server.
-    Nats(Nats),
+    Nats(Box<NatsConfig>),
 }
-
-/// The keys of a `webhook`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {}
-
-/// The keys of a `nats`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nats {}
 
 /// What is known of the outbox where a plugin is granted topics.
 pub(super) enum Topics {
@@ -130,8 +130,8 @@ pub(super) fn grant(table: &Table<'_>, topics: &Topics) -> Vec<Pattern> {
     patterns
 }
 
-/// Read `[outbox]`; paths are taken from `folder`.
-pub(super) fn outbox(table: Table<'_>, folder: &Path) -> Option<Outbox> {
+/// Read `[outbox]`; paths are taken from `folder`, and secrets are looked for there.
+pub(super) fn outbox(table: Table<'_>, folder: &Path, files: Files) -> Option<Outbox> {
     let default = Limits::default();
     let path = path(&table, "outbox.db", folder);
     let durability = table.word(
@@ -157,7 +157,7 @@ pub(super) fn outbox(table: Table<'_>, folder: &Path) -> Option<Outbox> {
     let mut sinks: Vec<(OutboxSink, Range<usize>)> = Vec::new();
     for inner in table.tables_titled("sink", "[[outbox.sink]]") {
         let span = inner.span_of("name").unwrap_or(inner.span());
-        let Some(sink) = sink(inner, folder, durability) else { continue };
+        let Some(sink) = sink(inner, Place { folder, files }, durability) else { continue };
         clashes(&sink, &span, &sinks, table.problems());
         sinks.push((sink, span));
     }
@@ -202,7 +202,7 @@ fn clashes(sink: &OutboxSink, span: &Range<usize>, others: &[(OutboxSink, Range<
 }
 
 /// One `[[outbox.sink]]`.
-fn sink(table: Table<'_>, folder: &Path, durability: Durability) -> Option<OutboxSink> {
+fn sink(table: Table<'_>, place: Place<'_>, durability: Durability) -> Option<OutboxSink> {
     let topics = topics(&table);
     let given = if table.span_of("name").is_some() { name(&table) } else { table.value("name").and(None) };
     let attempts = table.count("attempts", 1..=1_000_000, 20);
@@ -226,10 +226,10 @@ fn sink(table: Table<'_>, folder: &Path, durability: Durability) -> Option<Outbo
         return None;
     };
     let kind = match *word.get_ref() {
-        "file" => file(&table, folder, durability),
+        "file" => file(&table, place.folder, durability),
         "stdout" => Some(SinkKind::Stdout),
-        "webhook" => webhook(&table, &word),
-        "nats" => nats(&table, &word),
+        "webhook" => webhook::webhook(&table, timeout, place).map(|config| SinkKind::Webhook(Box::new(config))),
+        "nats" => nats::nats(&table, &topics, timeout, place).map(|config| SinkKind::Nats(Box::new(config))),
         _ => {
             let kinds = ["file", "stdout", "webhook", "nats"];
             let problem = Diagnostic::at(word.span(), "`kind` has no such value")
@@ -253,18 +253,6 @@ fn file(table: &Table<'_>, folder: &Path, durability: Durability) -> Option<Sink
     let rotate = table.size("rotate", 1..=1 << 40, 64 << 20) as u64;
     let keep = table.count("keep", 0..=10_000, 8);
     Some(SinkKind::File(FileOptions { path: path?, rotate, keep, durability }))
-}
-
-/// `kind = "webhook"`
-fn webhook(table: &Table<'_>, kind: &Spanned<&str>) -> Option<SinkKind> {
-    table.problems().push(Diagnostic::at(kind.span(), "there is no webhook sink in this version"));
-    None
-}
-
-/// `kind = "nats"`
-fn nats(table: &Table<'_>, kind: &Spanned<&str>) -> Option<SinkKind> {
-    table.problems().push(Diagnostic::at(kind.span(), "there is no NATS sink in this version"));
-    None
 }
 
 /// `path`, which has to be there.

@@ -6,6 +6,7 @@ mod changes;
 mod keyvalue;
 mod outbound;
 mod outbox;
+mod sinks;
 mod telling;
 
 use std::path::Path;

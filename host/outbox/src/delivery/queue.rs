@@ -227,12 +227,14 @@ impl Queue {
         let Err(SinkError { problem, .. }) = result else { return outcomes };
         // It may have claimed more than there was.
         let Some(failed) = batch.next() else { return outcomes };
+        // What the sink wants, whatever the back-off says.
+        let least = if let Problem::Later { after, .. } = problem { *after } else { Duration::ZERO };
         match problem {
             Problem::Refused(problem) => {
                 self.reached();
                 outcomes.extend(self.refused(failed, problem, now, random));
             }
-            Problem::Unreachable(problem) => {
+            Problem::Unreachable(problem) | Problem::Later { what: problem, .. } => {
                 let entry = self.entries.get_mut(&failed);
                 let before = entry.and_then(|entry| entry.suspected.replace(self.successes));
                 if before.is_some_and(|successes| successes < self.successes) {
@@ -242,6 +244,7 @@ impl Queue {
                     self.block(failed, None);
                     self.suspects.push_back(failed);
                     self.stall(now, random);
+                    self.stalled = self.stalled.max(Some(now + least));
                 }
             }
         }

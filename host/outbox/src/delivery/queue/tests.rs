@@ -112,6 +112,20 @@ async fn while_the_sink_is_out_of_reach_everything_waits_and_no_attempt_counts()
 }
 
 #[tokio::test]
+async fn a_sink_that_wants_to_be_left_alone_is_left_alone_for_at_least_that_long() {
+    let (mut queue, now) = (queue(2, &[Some("a"), Some("b")]), Instant::now());
+    let later = |after| Err(SinkError { delivered: 0, problem: Problem::Later { what: "busy".to_owned(), after } });
+    let tried = batch(&mut queue, now);
+    assert_eq!(queue.settle(tried, &later(700 * MS), now, 1.0), []);
+    assert_eq!(queue.next(10, now), Next::Wait(Some(now + 700 * MS)));
+    let now = now + 700 * MS;
+    let tried = batch(&mut queue, now);
+    // The back-off has come to more than that.
+    assert_eq!(queue.settle(tried, &later(MS), now, 1.0), []);
+    assert_eq!(queue.next(10, now), Next::Wait(Some(now + 200 * MS)));
+}
+
+#[tokio::test]
 async fn an_event_that_takes_the_sink_away_each_time_does_not_hold_up_the_others() {
     let (mut queue, mut now) =
         (queue(3, &[Some("poison"), Some("poison"), Some("b"), None, Some("c")]), Instant::now());
