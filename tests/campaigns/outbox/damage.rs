@@ -23,7 +23,10 @@ use crate::scene::{Mood, Scene};
 use crate::traffic::Request;
 
 /// The disk that gets full.
-const DISK: &str = "size=3m";
+const DISK: &str = "size=8m";
+
+/// What somebody else has on it, bytes.
+const NEIGHBOUR: usize = 5 << 20;
 
 /// Refusals in a row after which it is full.
 const FULL: usize = 10;
@@ -138,12 +141,16 @@ async fn full_disk() -> Result<Findings> {
     let scene = Scene::with_a_webhook(Some(disk.0.path())).await?;
     let (mut publisher, mut findings) = (Publisher::new(), Findings::default());
     scene.hook.is(Mood::Closed);
+    let neighbour = disk.0.path().join("neighbour");
+    fs::write(&neighbour, vec![0; NEIGHBOUR])?;
     let gateway = TestGateway::start(&scene.config).await;
     fill(&mut publisher, &gateway).await?;
     killed(gateway).await;
     let gateway = TestGateway::start(&scene.config).await;
     fill(&mut publisher, &gateway).await?;
     scene.hook.is(Mood::Open);
+    // That an event has been delivered needs room to be written down; somebody has to make some.
+    fs::remove_file(&neighbour)?;
     scene.drained(&gateway).await?;
     for _ in 0..20 {
         let answer = publisher.publish(&gateway, 4_000).await?;
@@ -156,7 +163,7 @@ async fn full_disk() -> Result<Findings> {
     if ended.code != Some(0) {
         findings.wrong.push(format!("full disk: ended with {:?}\n{}", ended.code, ended.log.text()));
     }
-    let title = format!("a disk that is full ({DISK}), and a gateway killed and started on it");
+    let title = format!("a disk that is full, and a gateway killed and started on it");
     findings.add(compare(&title, &publisher.ledger, &[scene.hook.arrivals()], &BTreeSet::new())?);
     Ok(findings)
 }

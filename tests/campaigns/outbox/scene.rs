@@ -133,7 +133,7 @@ impl Scene {
             write!(
                 tables,
                 "[[outbox.sink]]\nname = 'stream'\nkind = 'nats'\n{common}\nurl = '{}'\nstream = '{STREAM}'\n\
-                 create = true\n[[outbox.sink]]\nname = 'file'\nkind = 'file'\n{common}\npath = '{}'\nrotate = '1TiB'\n",
+                 create = true\n[[outbox.sink]]\nname = 'file'\nkind = 'file'\n{common}\npath = '{}'\nrotate = '1024GiB'\n",
                 broker.url(),
                 file.display()
             )?;
