@@ -163,8 +163,8 @@ async fn full_disk() -> Result<Findings> {
     if ended.code != Some(0) {
         findings.wrong.push(format!("full disk: ended with {:?}\n{}", ended.code, ended.log.text()));
     }
-    let title = format!("a disk that is full, and a gateway killed and started on it");
-    findings.add(compare(&title, &publisher.ledger, &[scene.hook.arrivals()], &BTreeSet::new())?);
+    let title = "a disk that is full, and a gateway killed and started on it";
+    findings.add(compare(title, &publisher.ledger, &[scene.hook.arrivals()], &BTreeSet::new())?);
     Ok(findings)
 }
 

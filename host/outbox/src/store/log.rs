@@ -182,6 +182,7 @@ impl Sum {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 mod tests {
     use proptest::prelude::*;
     use rusqlite::Connection;
