@@ -305,15 +305,13 @@ impl Kind {
         }
         outcome.delivered = arrived.intersection(&known).count();
         let mut missing: Vec<Number> = known.difference(&arrived).copied().collect();
-        let named = ["damaged", "cannot be read", "is missing", "lost"].iter().any(|word| said.contains(word));
-        if named || outcome.refused > 0 && !said.is_empty() {
+        // One commit is one event here, and the piece that is torn off is shorter than a page: the last one.
+        if self == Self::TornLog && missing.last() == known.last() && missing.pop().is_some() {
+            outcome.torn = 1;
+        }
+        let named = ["damaged", "is not whole", "are not;"].iter().any(|word| said.contains(word));
+        if named {
             outcome.named = missing.len();
-        } else if self == Self::TornLog {
-            // One commit is one event here, and the piece is shorter than a page: the last one.
-            if missing.last() == known.last() && missing.pop().is_some() {
-                outcome.torn = 1;
-            }
-            outcome.silent = missing;
         } else {
             outcome.silent = missing;
         }
