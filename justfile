@@ -24,6 +24,10 @@ bench *args:
 campaign *args:
     cargo xtask campaign stop {{ args }}
 
+# Gateways and brokers that are killed while plugins publish events; `--short` for a few
+outbox-campaign *args:
+    cargo xtask campaign outbox {{ args }}
+
 # Everything that a change has to pass
 ci:
     cargo xtask ci

@@ -47,7 +47,7 @@ enum Command {
     Bench(bench::Args),
     /// Long proofs against real processes under load
     Campaign(campaign::Args),
-    /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaign, the demo
+    /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaigns, the demo
     Ci {
         /// Leave the tests out, if they have just been run
         #[arg(long)]

@@ -163,8 +163,8 @@ async fn full_disk() -> Result<Findings> {
     if ended.code != Some(0) {
         findings.wrong.push(format!("full disk: ended with {:?}\n{}", ended.code, ended.log.text()));
     }
-    let title = format!("a disk that is full, and a gateway killed and started on it");
-    findings.add(compare(&title, &publisher.ledger, &[scene.hook.arrivals()], &BTreeSet::new())?);
+    let title = "a disk that is full, and a gateway killed and started on it";
+    findings.add(compare(title, &publisher.ledger, &[scene.hook.arrivals()], &BTreeSet::new())?);
     Ok(findings)
 }
 
@@ -305,15 +305,13 @@ impl Kind {
         }
         outcome.delivered = arrived.intersection(&known).count();
         let mut missing: Vec<Number> = known.difference(&arrived).copied().collect();
-        let named = ["damaged", "cannot be read", "is missing", "lost"].iter().any(|word| said.contains(word));
-        if named || outcome.refused > 0 && !said.is_empty() {
+        // One commit is one event here, and the piece that is torn off is shorter than a page: the last one.
+        if self == Self::TornLog && missing.last() == known.last() && missing.pop().is_some() {
+            outcome.torn = 1;
+        }
+        let named = ["damaged", "is not whole", "are not;"].iter().any(|word| said.contains(word));
+        if named {
             outcome.named = missing.len();
-        } else if self == Self::TornLog {
-            // One commit is one event here, and the piece is shorter than a page: the last one.
-            if missing.last() == known.last() && missing.pop().is_some() {
-                outcome.torn = 1;
-            }
-            outcome.silent = missing;
         } else {
             outcome.silent = missing;
         }

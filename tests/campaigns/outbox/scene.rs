@@ -139,7 +139,13 @@ impl Scene {
             )?;
         }
         let plugin = PluginTable::guest("publisher").set("instances = 4").grant("outbox = ['campaign.>']");
-        let config = ConfigFile::before(origin.address()).plugin(plugin).route("/", &["publisher"]).section(&tables);
+        // A stop with events that nobody takes uses all of its time.
+        let config = ConfigFile::before(origin.address())
+            .shutdown("grace = '4s'")
+            .shutdown("drain = '1s'")
+            .plugin(plugin.limit("shutdown = '1s'"))
+            .route("/", &["publisher"])
+            .section(&tables);
         Ok(Self { config, outbox, hook, file, _origin: origin, _folder: folder })
     }
 

@@ -1,6 +1,8 @@
 //! The sinks of the outbox against real receivers: what arrives, in which order, and what a sink makes of a receiver
 //! that is not there, too slow, or hostile.
 
+#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
+
 mod nats;
 mod webhook;
 

@@ -124,6 +124,7 @@ fn lanes(events: &[Arc<Event>]) -> (BTreeSet<usize>, BTreeMap<usize, usize>) {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 mod tests {
     use std::time::Duration;
 

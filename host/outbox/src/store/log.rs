@@ -1,9 +1,12 @@
 //! A look at SQLite's log before SQLite takes it.
 //!
 //! SQLite reads its log up to the first frame whose checksum is wrong, and drops the rest without a word: that is how the end of
-//! a log looks after a crash. But if frames of the same log follow behind such a frame, it is not the end: something has
+//! a log looks after a crash. But if a commit of the same log follows behind such a frame, it is not the end: something has
 //! changed a frame that was whole, and with it go commits that were promised to be kept. So the log is looked at
-//! first, and if it is damaged, a copy is put aside and somebody is told.
+//! first, and if it is damaged, a copy is put aside and somebody is told. Frames that are no commit may stand there
+//! without any damage: those of a transaction that was given up, or cut off by a crash.
+//!
+//! One thing cannot be told from an ordinary end: a last frame whose salt has been changed.
 //!
 //! The format is that of <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 
@@ -46,8 +49,8 @@ pub(super) fn inspect(database: &Path) {
         Ok(Log::Sound) => {}
         Ok(Log::CutOff) => tracing::warn!(
             log = %log.display(),
-            "the outbox's log ends in something that is not whole, which is dropped: after a power cut, or a crash in \
-             the middle of a commit, that is no more than what was not accepted yet"
+            "the outbox's log ends in something that is not whole, which is dropped: what a crash has cut off before it \
+             was accepted, or the last commit, if something has changed it since"
         ),
         Ok(Log::Damaged { commits }) => {
             let mut kept = log.clone().into_os_string();
@@ -96,7 +99,7 @@ fn read(mut log: impl Read) -> io::Result<Log> {
     let mut frame = vec![0; FRAME_HEADER + size];
     let mut end = None;
     // Frames of this log behind its end, and commits among them.
-    let (mut behind, mut commits) = (0_u64, 0);
+    let (mut behind, mut commits) = (0_u64, 0_u64);
     loop {
         let length = fill(&mut log, &mut frame)?;
         if length < frame.len() {
@@ -120,9 +123,10 @@ fn read(mut log: impl Read) -> io::Result<Log> {
         }
     }
     Ok(match end {
-        Some(_) if behind > 0 => Log::Damaged { commits },
-        Some(End::Broken) => Log::CutOff,
-        Some(End::Older) | None => Log::Sound,
+        Some(_) if commits > 0 => Log::Damaged { commits },
+        Some(End::Older) if behind == 0 => Log::Sound,
+        Some(_) => Log::CutOff,
+        None => Log::Sound,
     })
 }
 
@@ -182,6 +186,7 @@ impl Sum {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 mod tests {
     use proptest::prelude::*;
     use rusqlite::Connection;
@@ -222,6 +227,16 @@ mod tests {
             assert_eq!(read(&log[..log.len() - torn]).expect("read"), Log::CutOff, "{torn}");
         }
         assert_eq!(read(&log[..20]).expect("read"), Log::CutOff);
+    }
+
+    #[test]
+    fn frames_of_a_transaction_that_was_given_up_are_no_damage() {
+        let whole = log(0, 5);
+        // No commit, of the same log, and with a checksum that does not go on from the one before.
+        let mut given_up = whole[HEADER..HEADER + FRAME_HEADER + 4_096].to_vec();
+        given_up[4..8].fill(0);
+        let log = [&*whole, &*given_up, &*given_up].concat();
+        assert_eq!(read(&*log).expect("read"), Log::CutOff);
     }
 
     #[test]

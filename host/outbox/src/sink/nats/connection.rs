@@ -150,8 +150,10 @@ impl Connection {
         let mut link = self.link.clone();
         let waiting = async {
             while self.client.connection_state() != State::Connected {
-                // Both ends of the channel live as long as the client.
-                let _ = tokio::time::timeout(LOOK, link.changed()).await;
+                if let Ok(Err(_)) = tokio::time::timeout(LOOK, link.changed()).await {
+                    // The library has given up, and tells nothing more.
+                    tokio::time::sleep(LOOK).await;
+                }
             }
         };
         let up = tokio::time::timeout(self.timeout, waiting).await;
