@@ -46,6 +46,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::url::Url;
+pub use self::url::form_value;
 use crate::Deadline;
 
 /// Bytes of the body of a response, unless the request says otherwise.

@@ -1,7 +1,6 @@
 //! What the end-to-end tests share: where the built components are, a runtime to put them in, and a gateway process
 //! between clients and an origin.
 
-pub mod broker;
 pub mod client;
 pub mod clock;
 pub mod components;

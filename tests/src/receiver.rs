@@ -171,6 +171,12 @@ impl Receiver {
         *lock(&self.shared.behaviour) = Arc::new(behaviour);
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its URL, with the path `/events`.
     #[must_use]
     pub fn url(&self) -> String {

@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Tells tests that there is no server, and why: those that need one say so and are skipped. `tests/src/nats.rs` reads it.
+/// Tells tests that there is no server, and why: those that need one say so and are skipped. `tests/src/nats.rs` and the tests
+/// of `tidegate-keyvalue` read it.
 const WITHOUT: &str = "TIDEGATE_TEST_WITHOUT_NATS";
 
 const PACKAGE: &str = "nats-server";

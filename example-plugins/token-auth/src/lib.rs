@@ -107,8 +107,9 @@ impl Plugin for TokenAuth {
         }
         let secret = secrets::get(&config.secret)?
             .ok_or_else(|| format!("there is no secret `{}`: name it under [plugin.grants] secrets", config.secret))?;
-        let credentials = format!("{}:{}", config.client_id, secret.expose());
-        let authorization = format!("Basic {}", STANDARD.encode(credentials));
+        // Encoded before they are joined (RFC 6749, section 2.3.1): either may have a colon.
+        let [id, secret] = [&config.client_id, secret.expose()].map(fetch::form_value);
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
         let (good, bad) = (Cache::new(config.capacity), Cache::new(config.capacity));
         Ok(Self { config, authorization, good, bad })
     }
@@ -272,6 +273,16 @@ mod tests {
         assert_eq!(send(&mut plugin, Some("Bearer good"))?, Ok("ada".to_owned()));
         assert_eq!(send(&mut plugin, Some("bearer good"))?, Ok("ada".to_owned()));
         assert_eq!(testing::fetch::take().len(), 1, "it is remembered");
+        Ok(())
+    }
+
+    #[test]
+    fn the_client_proves_itself_as_oauth_wants_it() -> Result<()> {
+        testing::secrets::set("introspection", "a:b +%");
+        let config = r#"{"url": "https://login.example.com/introspect", "client_id": "gate way:1"}"#;
+        let plugin = TokenAuth::configure(serde_json::from_str(config)?)?;
+        let encoded = plugin.authorization.strip_prefix("Basic ").unwrap_or_default();
+        assert_eq!(STANDARD.decode(encoded).unwrap_or_default(), b"gate+way%3A1:a%3Ab+%2B%25");
         Ok(())
     }
 

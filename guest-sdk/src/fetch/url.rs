@@ -38,6 +38,19 @@ impl Url {
     }
 }
 
+/// A value as it stands in a form (`application/x-www-form-urlencoded`). [`form`](super::Request::form) does that for its
+/// fields; this is for the id and the secret of an OAuth client, before they become `Authorization: Basic` (RFC 6749, section 2.3.1).
+///
+/// ```
+/// assert_eq!(tidegate_sdk::fetch::form_value("s3cr:t +1"), "s3cr%3At+%2B1");
+/// ```
+#[must_use]
+pub fn form_value(text: &str) -> String {
+    let mut encoded = String::new();
+    encode(text, &mut encoded);
+    encoded
+}
+
 /// `application/x-www-form-urlencoded`.
 pub(super) fn form(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut text = String::new();

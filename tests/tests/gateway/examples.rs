@@ -1,11 +1,25 @@
-//! The four example plugins through one gateway, and their end: what the README shows.
+//! The four example plugins through one gateway, and their end: what the README shows. The larger ones are in modules of
+//! their own.
+
+mod rate_limit;
+mod token_auth;
+mod webhook_events;
+
+use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::Value;
 use tidegate_tests::client::{Client, get};
+use tidegate_tests::components;
 use tidegate_tests::gateway::{ConfigFile, PluginTable, TestGateway, tidegate};
 use tidegate_tests::origin::Origin;
 
 const EVENTS: usize = 22;
+
+/// A grant of requests to this address of this machine.
+fn local(address: SocketAddr) -> String {
+    format!("http = [{{ origin = 'http://{address}', addresses = ['127.0.0.1/32'] }}]")
+}
 
 fn config(origin: &Origin) -> ConfigFile {
     ConfigFile::before(origin.address())
@@ -217,4 +231,39 @@ async fn an_exchange_that_cannot_be_audited_is_answered_as_the_operator_says() {
         assert_eq!(gateway.get("/second").await.status, status, "{on_failure}");
         gateway.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_config_in_each_readme_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("target")).expect("made");
+    let stamp = components::plugin("stamp");
+    let built = stamp.parent().and_then(|built| built.canonicalize().ok()).expect("`cargo xtask plugins` has been run");
+    std::os::unix::fs::symlink(built, folder.path().join("target/plugins")).expect("linked");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "hunter2\n").expect("written");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../example-plugins");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(examples).expect("listed") {
+        let entry = entry.expect("listed");
+        let Ok(text) = std::fs::read_to_string(entry.path().join("README.md")) else { continue };
+        // Blocks are indented; those with commands are none of a config.
+        let block = |line: &str| line.is_empty() || line.starts_with("    ");
+        let lines: Vec<&str> = text.lines().collect();
+        let blocks = lines.chunk_by(|one, next| block(one) == block(next));
+        let blocks = blocks.map(|lines| lines.join("\n").replace("    ", ""));
+        let blocks: Vec<String> = blocks.filter(|block| block.trim_start().starts_with('[')).collect();
+        let name = entry.file_name().display().to_string();
+        let config = blocks.join("\n").replace("/run/secrets/introspection", &secret.display().to_string());
+        let rest =
+            "[[upstream]]\nname = 'api'\ntargets = ['http://127.0.0.1:9000']\n[[route]]\npath = '/'\nupstream = 'api'";
+        let file = folder.path().join("tidegate.toml");
+        let cache = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-cache");
+        let config = format!("cache = '{cache}'\n{config}\n{rest}\nplugins = ['{name}']\n");
+        std::fs::write(&file, &config).expect("written");
+        let output = tidegate(&["check", "--config", &file.display().to_string()]).await;
+        assert_eq!(output.code, Some(0), "{name}: {}{}\n{config}", output.stdout, output.stderr);
+        checked += 1;
+    }
+    assert!(checked >= 8, "{checked}");
 }

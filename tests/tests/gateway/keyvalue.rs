@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use tidegate_tests::broker::Broker;
 use tidegate_tests::client::{Client, get};
 use tidegate_tests::gateway::{ConfigFile, PluginTable, Signal, TestGateway, tidegate};
+use tidegate_tests::nats::NatsServer;
 use tidegate_tests::origin;
 use tokio::task::JoinSet;
 
@@ -226,7 +226,7 @@ async fn a_file_that_cannot_be_opened_is_named_at_the_start() {
     assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
-fn at(broker: &Broker) -> [String; 4] {
+fn at(broker: &NatsServer) -> [String; 4] {
     let url = format!("url = '{}'", broker.url());
     ["name = 'main'".to_owned(), "kind = 'nats'".to_owned(), url, "timeout = '10s'".to_owned()]
 }
@@ -237,7 +237,7 @@ async fn connected(gateway: &TestGateway, client: &Client) {
 
 #[tokio::test]
 async fn two_gateways_over_one_broker_count_up_and_lose_nothing() {
-    let broker = Broker::start().await;
+    let Some(broker) = NatsServer::start().await else { return };
     let lines = at(&broker);
     let file = config(lines.each_ref().map(String::as_str)).await;
     let (first, second) = tokio::join!(TestGateway::start(&file), TestGateway::start(&file));
@@ -268,7 +268,7 @@ async fn two_gateways_over_one_broker_count_up_and_lose_nothing() {
 
 #[tokio::test]
 async fn a_broker_that_is_down_is_an_error_that_the_plugin_can_handle_and_back_it_serves_again() {
-    let mut broker = Broker::start().await;
+    let Some(mut broker) = NatsServer::start().await else { return };
     let lines = at(&broker);
     let gateway = TestGateway::start(&config(lines.each_ref().map(String::as_str)).await).await;
     let client = gateway.client();
@@ -278,7 +278,7 @@ async fn a_broker_that_is_down_is_an_error_that_the_plugin_can_handle_and_back_i
     let away = said(409, "other: the bucket is unavailable: its broker is away");
     gateway.until("it is away", async || told(&client, "one", "get", &[KEY]).await == away).await;
     assert_eq!(told(&client, "three", "set", &[("bucket", "other"), KEY]).await, said(200, ""), "others go on");
-    broker.start_again().await;
+    broker.restart().await;
     gateway.until("it is back", async || told(&client, "one", "get", &[KEY]).await == said(200, "kept")).await;
     broker.kill();
     assert_eq!(gateway.stop().await.code, Some(0), "a broker that is away holds no stop up");
