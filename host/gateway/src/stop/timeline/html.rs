@@ -100,7 +100,7 @@ fn totals(report: &Report, page: &mut String) {
         let left: u64 = report.deferred.iter().skip(MOST_DETAILS).map(|work| work.left).sum();
         let _ = writeln!(page, "<div><dt>deferred</dt><dd>and {more} more plugins, {left} left</dd></div>");
     }
-    let _ = write!(page, "{outbox}</dl>\n");
+    let _ = writeln!(page, "{outbox}</dl>");
 }
 
 /// What went wrong, plugin by plugin.
