@@ -137,7 +137,7 @@ impl Capabilities {
         }
     }
 
-    /// Let go of everything, once no plugin is left: what has been accepted and stored is safe.
+    /// Let go of everything when the gateway ends before it has served: what has been accepted and stored is safe.
     pub async fn close(&self) {
         let outbox = async {
             if let Some(outbox) = self.outbox() {

@@ -128,7 +128,7 @@ impl Stop {
         self.book.leave();
     }
 
-    /// The outbox delivers what it can, the access log is written out, and the process stays for `min_drain`.
+    /// The outbox delivers what it can, the access log is written out, buckets are closed, and the process stays for `min_drain`.
     async fn flush(&self, gateway: Gateway) {
         let share = self.enter(&gateway, Phase::Flushing);
         let Gateway { access_log, admin, phase, capabilities, .. } = gateway;
@@ -144,10 +144,13 @@ impl Stop {
                 self.flush_outbox(outbox, share).await;
             }
         };
-        tokio::join!(log, outbox);
-        if self.wait(share, capabilities.close()).await.is_none() {
-            tracing::warn!("what plugins have stored could not be closed in time; it is safe");
-        }
+        let buckets = async {
+            if self.wait(share, capabilities.buckets().close()).await.is_none() {
+                tracing::warn!("what plugins have stored could not be closed in time; it is safe");
+            }
+        };
+        // Side by side: one after the other, they could take the share several times.
+        tokio::join!(log, outbox, buckets);
         let hold = self.ledger.hold(self.began.elapsed());
         self.wait(hold, std::future::pending::<()>()).await;
         self.book.leave();
