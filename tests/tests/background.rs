@@ -141,15 +141,18 @@ async fn work_that_fails_again_and_again_takes_no_request_down() {
 
 #[tokio::test]
 async fn what_is_worked_on_may_put_more_off_but_not_in_a_stop() {
-    let plugin = later().load(&runtime(4)).await.expect("loads");
+    let (runtime, clock) = still_runtime();
+    let plugin = later().load(&runtime).await.expect("loads");
     put_off(&plugin, "again=3").await;
     until(|| ended(&plugin) == 4).await;
     assert_eq!(outcomes(&plugin), [4, 0, 0, 0]);
-    put_off(&plugin, "2 sleep=20").await;
-    put_off(&plugin, "again=3").await;
-    stop(&plugin, LONG).await;
+    put_off(&plugin, "1 sleep=20, 1 again=3").await;
+    let mut stopping = Box::pin(stop(&plugin, LONG));
+    assert!(settles(&mut stopping).await.is_none());
+    clock.advance(Duration::from_millis(20));
+    tokio::time::timeout(LONG, stopping).await.expect("it is over");
     // `again` has failed: what it wanted to put off was refused.
-    assert_eq!(outcomes(&plugin), [6, 1, 2, 0]);
+    assert_eq!(outcomes(&plugin), [5, 1, 2, 0]);
 }
 
 #[tokio::test]
@@ -226,11 +229,14 @@ async fn a_stop_lets_the_queue_run_dry_before_any_instance_is_told() {
 
 #[tokio::test]
 async fn an_instance_that_dies_of_work_in_a_stop_is_replaced_and_told_of() {
-    let plugin = later().load(&runtime(4)).await.expect("loads");
-    put_off(&plugin, "1 sleep=30").await;
-    put_off(&plugin, "1 trap").await;
-    put_off(&plugin, "3 ok").await;
-    let records = stop(&plugin, LONG).await;
+    let (runtime, clock) = still_runtime();
+    let plugin = later().load(&runtime).await.expect("loads");
+    // All in one call, and the first of it ends no sooner than the clock moves: the others are done in the stop.
+    assert_eq!(put_off(&plugin, "1 sleep=30, 1 trap, 3 ok").await, "taken 5, all");
+    let mut stopping = Box::pin(stop(&plugin, LONG));
+    assert!(settles(&mut stopping).await.is_none());
+    clock.advance(Duration::from_millis(30));
+    let records = tokio::time::timeout(LONG, stopping).await.expect("it is over");
     // The refusal is that of the guest's `shutdown`.
     assert_eq!(outcomes(&plugin), [4, 1, 1, 0]);
     let ends: BTreeSet<_> = records.iter().map(|record| (record.instance, record.outcome)).collect();

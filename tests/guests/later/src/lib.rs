@@ -1,8 +1,8 @@
 //! Puts work off as a request says, and does in `on_deferred` what its payload says.
 //!
-//! `x-defer: 3 sleep=20` puts three payloads off that each sleep for 20 ms; without a number it is one. With `x-reply` the
-//! request is answered with how many were taken and the last refusal: `taken 2, QueueFull`. `x-busy: 30` computes for so many
-//! milliseconds by the clock before anything is put off.
+//! `x-defer: 3 sleep=20` puts three payloads off that each sleep for 20 ms; without a number it is one; more of them follow
+//! after a comma. With `x-reply` the request is answered with how many were taken and the last refusal: `taken 2, QueueFull`.
+//! `x-busy: 30` computes for so many milliseconds by the clock before anything is put off.
 //!
 //! A payload is a deed, and whatever follows it after a blank is for its length: `ok`, `error`, `trap`, `spin`, `hang`,
 //! `sleep=<ms>`, `again=<n>` (puts `again=<n - 1>` off, down to `ok`), `size=<bytes>` (a payload of so many bytes). The config
@@ -62,14 +62,16 @@ impl Plugin for Later {
         }
         let (mut taken, mut refused) = (0, None);
         if let Some(asked) = request.header("x-defer") {
-            let (count, deed) = match asked.split_once(' ') {
-                Some((count, deed)) => (count.parse()?, deed),
-                None => (1_u64, asked.as_str()),
-            };
-            for _ in 0..count {
-                match put_off(deed) {
-                    Ok(()) => taken += 1,
-                    Err(error) => refused = Some(error),
+            for deeds in asked.split(", ") {
+                let (count, deed) = match deeds.split_once(' ') {
+                    Some((count, deed)) => (count.parse()?, deed),
+                    None => (1_u64, deeds),
+                };
+                for _ in 0..count {
+                    match put_off(deed) {
+                        Ok(()) => taken += 1,
+                        Err(error) => refused = Some(error),
+                    }
                 }
             }
         }
