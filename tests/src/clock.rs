@@ -59,7 +59,7 @@ impl Clock for Shared {
 pub fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let clock = Arc::new(StillClock::default());
     let environment =
-        Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
+        Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7), gauge: None };
     let config = RuntimeConfig { slots: 8, cache: None, environment };
     (Runtime::new(config).unwrap_or_else(|error| panic!("{error}")), clock)
 }

@@ -58,7 +58,7 @@ impl Clock for CostlyClock {
 
 fn runtime() -> Runtime {
     let clock = Arc::new(CostlyClock::default());
-    let environment = Environment { clock, ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
+    let environment = Environment { clock, ticks: Ticks::Manual, randomness: Randomness::Seeded(7), gauge: None };
     Runtime::new(RuntimeConfig { slots: 16, cache: None, environment }).expect("the engine starts")
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::environment::Ticks;
+use crate::environment::{Environment, Ticks};
 use crate::error::StartError;
 use crate::host::{self, Guest};
 use crate::ticker::Ticker;
@@ -58,11 +58,11 @@ pub(crate) struct Reservation {
 
 impl Space {
     /// An engine with so many slots, and its ticker.
-    pub(crate) fn new(slots: usize, ticks: Ticks) -> Result<Arc<Self>, StartError> {
+    pub(crate) fn new(slots: usize, environment: &Environment) -> Result<Arc<Self>, StartError> {
         let failed = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
-        let (engine, allocator) = engine(slots).map_err(failed)?;
+        let (engine, allocator) = engine(slots, environment.gauge.is_some()).map_err(failed)?;
         let linker = host::linker(&engine).map_err(failed)?;
-        let ticker = match ticks {
+        let ticker = match environment.ticks {
             Ticks::Every(period) => Some(Ticker::start(engine.weak(), period).map_err(StartError::Ticker)?),
             Ticks::Manual => None,
         };
@@ -119,22 +119,22 @@ pub(crate) fn tick(ticks: Ticks) -> Duration {
 }
 
 /// Make the engine for `instances` component instances.
-fn engine(instances: usize) -> wasmtime::Result<(Engine, Allocator)> {
-    let mut config = base();
+fn engine(instances: usize, is_gauged: bool) -> wasmtime::Result<(Engine, Allocator)> {
+    let mut config = base(is_gauged);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     match Engine::new(&config) {
         Ok(engine) => Ok((engine, Allocator::Pooling)),
         Err(error) => {
             // Each memory reserves 4 GiB of address space; a container with a limit on that has not enough.
             tracing::warn!(%error, "no pooling allocator; instances will be allocated one by one");
-            let mut config = base();
+            let mut config = base(is_gauged);
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Ok((Engine::new(&config)?, Allocator::OnDemand))
         }
     }
 }
 
-fn base() -> Config {
+fn base(is_gauged: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -147,6 +147,10 @@ fn base() -> Config {
         // Names of functions in the message of a trap come from the module's name section; no line tables.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
+    if is_gauged {
+        // The same fuel for the same input, whatever the processor.
+        config.consume_fuel(true).cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+    }
     config
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Everything else in this crate asks an [`Environment`]; nothing reads a clock or the system's entropy by itself. A
 //! test harness can therefore run the very same code in virtual time, by passing a clock of its own, ticking the
-//! epoch by hand and seeding the random numbers. (A guest's sleep goes through tokio's timer, which a harness pauses.)
+//! epoch by hand, seeding the random numbers, and letting time pass with what guests compute ([`Gauge`]).
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::contract::Hook;
 
 /// A point in time: nanoseconds since the origin of the [`Clock`] that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +84,49 @@ pub enum Randomness {
     Seeded(u64),
 }
 
+/// Watches guests that count what they compute: one unit of fuel for nearly every instruction.
+///
+/// Counting makes guests up to three times as slow, and gives other machine code; it is for a harness. What a guest
+/// burns is the same on every machine, so a clock that this advances stops it at the same instruction every time.
+pub trait Gauge: Send + Sync + 'static {
+    /// A call begins: the fuel that it may burn. Without any left the guest traps.
+    fn begin(&self, call: &GaugedCall<'_>) -> u64;
+
+    /// A call has burned so much more.
+    fn burn(&self, call: &GaugedCall<'_>, fuel: u64);
+
+    /// A call asks the host for something that has an effect, and has not had it yet; for the how manieth time, from 1.
+    fn host_call(&self, nth: u64);
+
+    /// A call is over, or the guest is given up.
+    fn end(&self, call: &GaugedCall<'_>, used: &Used);
+}
+
+/// What a call has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Fuel.
+    pub fuel: u64,
+    /// Requests to the host that have an effect.
+    pub host_calls: u64,
+    /// Bytes of the instance's linear memories, which never shrink.
+    pub memory: usize,
+}
+
+/// Units of fuel after which a guest lets the clock go on: how exact time is within a call.
+pub const FUEL_SLICE: u64 = 1_000;
+
+/// Which call a [`Gauge`] is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GaugedCall<'a> {
+    /// The plugin's name.
+    pub plugin: &'a str,
+    /// The number of the instance.
+    pub instance: u64,
+    /// The hook; for what runs when an instance is made it is `configure`.
+    pub hook: Hook,
+}
+
 /// What surrounds the runtime.
 #[derive(Clone)]
 pub struct Environment {
@@ -91,13 +136,15 @@ pub struct Environment {
     pub ticks: Ticks,
     /// The entropy.
     pub randomness: Randomness,
+    /// Who watches what guests compute. Without one it is not counted.
+    pub gauge: Option<Arc<dyn Gauge>>,
 }
 
 impl Environment {
     /// Real time, real randomness, and an epoch tick per `tick`.
     #[must_use]
     pub fn real(tick: Duration) -> Self {
-        Self { clock: Arc::new(SystemClock::default()), ticks: Ticks::Every(tick), randomness: Randomness::System }
+        Self { clock: Arc::new(SystemClock::default()), ticks: Ticks::Every(tick), randomness: Randomness::System, gauge: None }
     }
 }
 

@@ -117,6 +117,13 @@ impl Exchange {
         Ok(())
     }
 
+    /// The notes of a plugin, in the order in which they were taken.
+    #[must_use]
+    pub fn notes(&self, plugin: &str) -> Vec<(String, Vec<u8>)> {
+        let its = self.notes.iter().filter(|note| &*note.plugin == plugin);
+        its.map(|note| (note.key.clone(), note.value.clone())).collect()
+    }
+
     /// A plugin's note.
     pub(crate) fn note(&self, plugin: &Arc<str>, key: &str) -> Option<&[u8]> {
         self.notes.iter().find(|note| note.plugin == *plugin && note.key == key).map(|note| &*note.value)

@@ -1,6 +1,7 @@
 //! What one store holds, and what a guest can reach through its imports: one file per import.
 
 mod background;
+mod clocks;
 mod http;
 mod keyvalue;
 mod lifecycle;
@@ -18,10 +19,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bindings::Imports;
-use crate::environment::{Clock, Environment, Moment, Randomness};
+use crate::environment::{Clock, Environment, Randomness};
 use crate::exchange::Exchange;
 use crate::grants::Grants;
 use crate::meter::Meter;
@@ -59,6 +61,7 @@ pub(crate) struct Guest {
     pub(crate) requests: outbound::Requests,
     /// The plugin's name: notes are kept per plugin.
     plugin: Arc<str>,
+    clock: Arc<dyn Clock>,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -88,6 +91,7 @@ impl Guest {
             backlog,
             claimed: 0,
             plugin: log.plugin().clone(),
+            clock: environment.clock.clone(),
             wasi: wasi(environment, &meter, &log, instance),
             meter,
             log,
@@ -104,7 +108,6 @@ fn wasi(environment: &Environment, meter: &Arc<Meter>, log: &Arc<GuestLog>, inst
         .stdout(log::Stdio::stdout(log.clone(), meter.clone()))
         .stderr(log::Stdio::stderr(log.clone(), meter.clone()))
         .wall_clock(GuestClock(environment.clock.clone()))
-        .monotonic_clock(GuestClock(environment.clock.clone()))
         .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false);
@@ -130,16 +133,6 @@ impl HostWallClock for GuestClock {
     }
 }
 
-impl HostMonotonicClock for GuestClock {
-    fn resolution(&self) -> u64 {
-        1
-    }
-
-    fn now(&self) -> u64 {
-        Moment::as_nanos(self.0.now())
-    }
-}
-
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -150,6 +143,9 @@ impl WasiView for Guest {
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
+    monotonic_clock::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
+    linker.allow_shadowing(false);
     outbound::add_to_linker(&mut linker)?;
     Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)?;
     Ok(linker)

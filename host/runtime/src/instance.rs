@@ -23,6 +23,7 @@ use crate::engine::Reservation;
 use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
+use crate::gauge::{Burning, Gauged};
 use crate::grants::Grants;
 use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Allowance, Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
@@ -73,6 +74,7 @@ pub(crate) struct Instance {
     store: Store<Guest>,
     functions: Functions,
     meter: Arc<Meter>,
+    gauged: Option<Gauged>,
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
@@ -103,7 +105,8 @@ impl Template {
         let log = GuestLog::new(self.name.clone(), number, self.redaction.clone(), self.log.clone());
         log.begin(Hook::Configure, None);
         let (clock, halt) = (self.environment.clock.clone(), self.halt.clone());
-        let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone()));
+        let gauge = self.environment.gauge.clone();
+        let meter = Arc::new(Meter::new(clock, halt, self.tick, self.tally.clone(), gauge));
         let (memory, lifecycle) = (self.limits.memory, self.lifecycle.clone());
         let snapshots = Snapshots::inheriting(inherited);
         let (grants, backlog) = (self.grants.clone(), self.backlog.clone());
@@ -118,12 +121,24 @@ impl Template {
         store.set_max_component_handles(MAX_HANDLES);
         let ticked = meter.clone();
         store.epoch_deadline_callback(move |_| Ok(ticked.tick()));
+        let gauged = match &self.environment.gauge {
+            Some(gauge) => {
+                let (gauge, clock) = (Arc::clone(gauge), Arc::clone(&self.environment.clock));
+                let gauged = Gauged::new(gauge, clock, Arc::clone(&self.name), number, self.tick, &mut store);
+                Some(gauged.map_err(|error| EndCause::Refused { message: format!("{error:#}") })?)
+            }
+            None => None,
+        };
 
         // Start functions are guest code: they run on the budget of `configure`.
         meter.begin(budget, now, deadline);
         store.set_epoch_deadline(1);
         let limits = Within { meter: &meter, environment: &self.environment, deadline, halt: &self.halt };
-        let made = limits.poll(self.pre.instantiate_async(&mut store)).await;
+        let mut burning = gauged.as_ref().map(|gauged| gauged.begin(Hook::Configure, &mut store));
+        let made = limits.poll(self.pre.instantiate_async(&mut store), burning.as_mut()).await;
+        if let Some(burning) = burning {
+            burning.end(&store, &meter);
+        }
         store.data_mut().requests.end_call();
         let instance = match made {
             Ok(Ok(instance)) => instance,
@@ -145,6 +160,7 @@ impl Template {
             store,
             functions,
             meter,
+            gauged,
             limits: self.limits,
             environment: self.environment.clone(),
             halt: self.halt.clone(),
@@ -221,7 +237,11 @@ impl Instance {
         self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
-        let ended = limits.poll(call.run(&mut self.store, &self.functions)).await;
+        let mut burning = self.gauged.as_ref().map(|gauged| gauged.begin(C::HOOK, &mut self.store));
+        let ended = limits.poll(call.run(&mut self.store, &self.functions), burning.as_mut()).await;
+        if let Some(burning) = burning {
+            burning.end(&self.store, &self.meter);
+        }
         self.store.data_mut().requests.end_call();
         self.store.data().log.end();
         let ended = match ended {
@@ -305,7 +325,7 @@ impl Within<'_> {
     ///
     /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
     /// dropped on its next turn instead of getting one more tick.
-    async fn poll<F: Future>(self, call: F) -> Result<F::Output, Cut> {
+    async fn poll<F: Future>(self, call: F, mut burning: Option<&mut Burning<'_>>) -> Result<F::Output, Cut> {
         let Within { meter, environment: Environment { clock, .. }, deadline, halt } = self;
         let mut call = pin!(call);
         // Both are made when the call first waits: most calls never do, and pay nothing.
@@ -321,7 +341,10 @@ impl Within<'_> {
                 }
                 meter.resume();
             }
-            let polled = call.as_mut().poll(cx);
+            let polled = match &mut burning {
+                None => call.as_mut().poll(cx),
+                Some(burning) => burning.poll(call.as_mut(), cx),
+            };
             let now = clock.now();
             meter.pause(now);
             if let Poll::Ready(output) = polled {

@@ -13,7 +13,7 @@
 //! | `host` | the imports, one file each |
 //! | [`grants`], [`outbound`], [`metrics`] | what a plugin may do beyond that, and who does it for it |
 //! | `redact` | secrets, in what a plugin writes |
-//! | `meter`, `instance` | one store: budgets, accounting, one call at a time |
+//! | `meter`, `gauge`, `instance` | one store: budgets, accounting, one call at a time |
 //! | `sync` | where threads meet, so that tests can try many orders |
 //! | `pool`, `plugin` | the instances of one plugin: who serves, who waits, who is replaced, how all of them end |
 
@@ -28,6 +28,7 @@ mod exchange;
 #[cfg(test)]
 mod explore;
 mod fields;
+mod gauge;
 pub mod grants;
 mod hooks;
 mod host;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wasmtime::UpdateDeadline;
 
-use crate::environment::{Clock, Moment};
+use crate::environment::{Clock, Gauge, Moment};
 use crate::stats::{Late, Tally};
 use crate::sync;
 
@@ -82,6 +82,9 @@ pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     halt: Arc<Halt>,
     tally: Tally,
+    gauge: Option<Arc<dyn Gauge>>,
+    /// Requests to the host that have an effect, if there is a gauge.
+    host_calls: AtomicU64,
     /// Nanoseconds that the first poll can count for.
     longest_stretch: u64,
     limit: AtomicU64,
@@ -97,11 +100,19 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(clock: Arc<dyn Clock>, halt: Arc<Halt>, tick: Duration, tally: Tally) -> Self {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        halt: Arc<Halt>,
+        tick: Duration,
+        tally: Tally,
+        gauge: Option<Arc<dyn Gauge>>,
+    ) -> Self {
         Self {
             clock,
             halt,
             tally,
+            gauge,
+            host_calls: AtomicU64::new(0),
             longest_stretch: nanos(tick).saturating_mul(2),
             limit: AtomicU64::new(0),
             began: AtomicU64::new(0),
@@ -120,6 +131,7 @@ impl Meter {
         set(&self.began, began.as_nanos());
         set(&self.deadline, deadline.as_nanos());
         set(&self.used, 0);
+        set(&self.host_calls, 0);
         set(&self.polled, began.as_nanos());
         self.is_first.store(true, Ordering::Relaxed);
         self.ended.store(0, Ordering::Relaxed);
@@ -134,6 +146,12 @@ impl Meter {
     /// A poll has returned, at `now`.
     pub(crate) fn pause(&self, now: Moment) {
         set(&self.used, get(&self.used).saturating_add(self.stretch(now)));
+        set(&self.ended_at, now.as_nanos());
+    }
+
+    /// The call ended at `now`, and had more CPU time than was seen in its polls.
+    pub(crate) fn finish(&self, now: Moment, more: Duration) {
+        set(&self.used, get(&self.used).saturating_add(nanos(more)));
         set(&self.ended_at, now.as_nanos());
     }
 
@@ -160,6 +178,11 @@ impl Meter {
     /// CPU time of the call up to the last pause.
     pub(crate) fn used(&self) -> Duration {
         Duration::from_nanos(get(&self.used))
+    }
+
+    /// Requests of the call to the host that have an effect; counted for a gauge.
+    pub(crate) fn host_calls(&self) -> u64 {
+        get(&self.host_calls)
     }
 
     /// The CPU budget.
@@ -197,6 +220,11 @@ impl Meter {
     /// To be asked by every host call that has an effect, before it has it: fails after the deadline, which ends the call.
     /// The epoch ends a guest at its next tick; this is for what it asks for until then.
     pub(crate) fn fence(&self) -> wasmtime::Result<()> {
+        if let Some(gauge) = &self.gauge {
+            let nth = get(&self.host_calls) + 1;
+            set(&self.host_calls, nth);
+            gauge.host_call(nth);
+        }
         if self.clock.now() <= self.deadline() {
             return Ok(());
         }

@@ -72,7 +72,7 @@ impl Runtime {
     /// # Errors
     /// When the machine has neither the address space for the pooling allocator nor enough for plain allocation.
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let space = Space::new(config.slots, config.environment.ticks)?;
+        let space = Space::new(config.slots, &config.environment)?;
         let cache = config.cache.and_then(|folder| {
             let warn = |error: &std::io::Error| tracing::warn!(%error, folder = %folder.display(), "no compile cache");
             Cache::open(&folder, space.engine()).inspect_err(warn).ok()
@@ -102,7 +102,7 @@ impl Runtime {
     pub fn make_room(&self, slots: usize) -> Result<(), StartError> {
         let mut space = self.newest();
         if space.free() < slots {
-            *space = Space::new(slots.saturating_mul(2), self.shared.environment.ticks)?;
+            *space = Space::new(slots.saturating_mul(2), &self.shared.environment)?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Runtime {
         loop {
             match space.reserve(slots) {
                 Some(reservation) => return Ok(reservation),
-                None => *space = Space::new(slots.saturating_mul(2), self.shared.environment.ticks)?,
+                None => *space = Space::new(slots.saturating_mul(2), &self.shared.environment)?,
             }
         }
     }

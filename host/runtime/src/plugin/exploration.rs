@@ -68,11 +68,15 @@ const COMPONENT: &str = r#"(component
     (export "tidegate:plugin/shutdown-hook@0.1.0" (instance $hook)))"#;
 
 static ENGINE: LazyLock<(Arc<Space>, Component)> = LazyLock::new(|| {
-    let space = Space::new(64, Ticks::Manual).expect("the engine starts");
+    let space = Space::new(64, &environment(Arc::new(ToyClock(watch::Sender::new(Moment::from_nanos(0)))))).expect("the engine starts");
     let component = wat::parse_str(COMPONENT).expect("it is a component");
     let component = Component::new(space.engine(), component).expect("it is valid");
     (space, component)
 });
+
+fn environment(clock: Arc<ToyClock>) -> Environment {
+    Environment { clock, ticks: Ticks::Manual, randomness: Randomness::Seeded(0), gauge: None }
+}
 
 /// A clock that stands still unless it is set.
 struct ToyClock(watch::Sender<Moment>);
@@ -252,7 +256,7 @@ impl World {
             backlog: Backlog::new(deferred, exports.hooks(), tally.clone()),
             redaction: Arc::default(),
             limits,
-            environment: Environment { clock: clock.clone(), ticks: Ticks::Manual, randomness: Randomness::Seeded(0) },
+            environment: environment(clock.clone()),
             tick: Duration::from_millis(1),
             _slots: Arc::new(reservation(space)),
             lifecycle: LifecycleView::new(clock.clone(), Arc::default()),

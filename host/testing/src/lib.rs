@@ -1,0 +1,40 @@
+//! Test Tidegate plugins: the component as it is deployed, on the runtime, the pool, the limits and the stop protocol of the
+//! gateway, in virtual time.
+//!
+//! A test says what surrounds the plugin ([`Setup`]), loads it ([`Plugin`]), sends it requests and lets time pass, and looks
+//! at what came of it. No test waits: time goes on with the fuel that the plugin burns and with what the test says, so a
+//! plugin that overruns its shutdown does so in a moment, and is stopped at the same instruction on every machine.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `setup` | what is to be tested: limits, grants, upstream, seed |
+//! | `plugin` | the plugin under test: requests, time, its stop, what it has done |
+//! | `exchange`, `filter` | requests and answers, and the way between them |
+//! | `world` | outbox, servers and buckets, scripted |
+//! | `ledger` | fuel, host calls and memory of each call; planned faults |
+//! | `clock`, `driver` | virtual time, and who lets it pass |
+//! | `log` | what plugins write |
+
+mod clock;
+mod driver;
+mod error;
+mod exchange;
+mod filter;
+mod ledger;
+mod log;
+mod plugin;
+mod setup;
+mod world;
+
+pub use error::SetupError;
+pub use exchange::{Answer, By, Request, Response};
+pub use ledger::{Call, Fault};
+pub use log::Line;
+pub use plugin::{Begun, Plugin, Stop};
+pub use setup::Setup;
+pub use world::{Asked, Bucket, Event, Reply};
+
+pub use tidegate_runtime::environment::Used;
+pub use tidegate_runtime::grants::{BucketError, PublishError};
+pub use tidegate_runtime::outbound::OutboundError;
+pub use tidegate_runtime::{CallError, Deferred, EndCause, Hook, Limits, Recycle, StopOutcome, StopReason, StopRecord};

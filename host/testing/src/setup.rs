@@ -1,0 +1,287 @@
+//! What is to be tested, and what surrounds it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tidegate_runtime::environment::{Environment, Gauge, Randomness, Ticks};
+use tidegate_runtime::metrics::Metrics;
+use tidegate_runtime::{
+    Deferred, DrainRecord, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime, RuntimeConfig, StopRecord,
+};
+
+use crate::clock::{Shared, VirtualClock};
+use crate::driver::Driver;
+use crate::error::SetupError;
+use crate::exchange::{Request, Response};
+use crate::filter::{Filter, OnFailure};
+use crate::ledger::Ledger;
+use crate::log::Lines;
+use crate::plugin::Plugin;
+use crate::world::{Asked, Buckets, Outbox, Reply, Servers, World};
+
+/// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
+const EPOCH: u64 = 1_767_225_600;
+
+/// A plugin to be loaded, and what surrounds it: nothing is granted, everything else is as a gateway has it by default.
+///
+/// ```no_run
+/// use tidegate_testing::{Request, Setup};
+///
+/// let mut plugin = Setup::new("target/plugins/stamp.wasm").config(&serde_json::json!({ "name": "x-stamp" })).load()?;
+/// let answer = plugin.send(Request::get("/"));
+/// assert_eq!(answer.status, 200);
+/// # Ok::<(), tidegate_testing::SetupError>(())
+/// ```
+#[must_use = "it is loaded by `load`"]
+pub struct Setup {
+    component: Component,
+    spec: PluginSpec,
+    on_failure: OnFailure,
+    world: World,
+    buckets: Vec<(String, Option<Duration>)>,
+    servers: Option<(Vec<String>, ServerScript)>,
+    upstream: UpstreamScript,
+    upstreams: Vec<String>,
+    pace: u64,
+    seed: u64,
+    epoch: Duration,
+    cache: Option<PathBuf>,
+}
+
+type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
+pub(crate) type UpstreamScript = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
+
+enum Component {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("plugin", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+impl Setup {
+    /// The component in this file; the plugin has the file's name.
+    pub fn new(file: impl AsRef<Path>) -> Self {
+        let file = file.as_ref();
+        let name = file.file_stem().map_or_else(|| "plugin".into(), |name| name.to_string_lossy().into_owned());
+        Self::of(Component::File(file.to_owned()), name)
+    }
+
+    /// This component, under this name.
+    pub fn component(name: &str, bytes: Vec<u8>) -> Self {
+        Self::of(Component::Bytes(bytes), name.to_owned())
+    }
+
+    fn of(component: Component, name: String) -> Self {
+        Self {
+            component,
+            spec: PluginSpec::new(name),
+            on_failure: OnFailure::Closed,
+            world: World::default(),
+            buckets: Vec::new(),
+            servers: None,
+            upstream: Arc::new(|_| Reply::Now(Response::new(200))),
+            upstreams: vec!["main".to_owned()],
+            pace: 1,
+            seed: 1,
+            epoch: Duration::from_secs(EPOCH),
+            cache: default_cache(),
+        }
+    }
+
+    /// The plugin's config: what `[plugin.config]` is in the gateway's.
+    ///
+    /// # Panics
+    /// If it cannot be written as JSON.
+    pub fn config(mut self, config: &impl Serialize) -> Self {
+        let config = serde_json::to_string(config).unwrap_or_else(|error| panic!("the config is no JSON: {error}"));
+        self.spec.config = config.into();
+        self
+    }
+
+    /// Change its limits: what `[plugin.limits]` is.
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.spec.limits);
+        self
+    }
+
+    /// How many instances it has; one without this.
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.spec.instances = Instances::fixed(instances);
+        self
+    }
+
+    /// When an instance has served its time.
+    pub fn recycle(mut self, recycle: Recycle) -> Self {
+        self.spec.recycle = recycle;
+        self
+    }
+
+    /// An instance per call.
+    pub fn fresh(mut self) -> Self {
+        self.spec.isolation = Isolation::Fresh;
+        self
+    }
+
+    /// How often `on-tick` is called; never without this.
+    pub fn tick(mut self, period: Duration) -> Self {
+        self.spec.tick = Some(period);
+        self
+    }
+
+    /// Go on without the plugin when it fails, instead of answering with 503.
+    pub fn fail_open(mut self) -> Self {
+        self.on_failure = OnFailure::Open;
+        self
+    }
+
+    /// Grant it topics of the outbox. What it publishes is in [`Plugin::events`].
+    pub fn outbox<'t>(mut self, topics: impl IntoIterator<Item = &'t str>) -> Self {
+        self.world.outbox = Some(Arc::new(Outbox::new(topics.into_iter().map(str::to_owned).collect())));
+        self
+    }
+
+    /// Grant it requests to these origins (`https://api.example.com`), and answer them with this.
+    pub fn http<'o, R: Into<Reply>>(
+        mut self,
+        origins: impl IntoIterator<Item = &'o str>,
+        answer: impl Fn(&Asked) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let origins = origins.into_iter().map(str::to_owned).collect();
+        self.servers = Some((origins, Box::new(move |asked| answer(asked).into())));
+        self
+    }
+
+    /// Grant it a key-value bucket, empty at first.
+    pub fn kv(mut self, name: &str) -> Self {
+        self.buckets.push((name.to_owned(), None));
+        self
+    }
+
+    /// The same, whose entries live for so long.
+    pub fn kv_with_ttl(mut self, name: &str, ttl: Duration) -> Self {
+        self.buckets.push((name.to_owned(), Some(ttl)));
+        self
+    }
+
+    /// Grant it a value of its config by name.
+    pub fn value(mut self, key: &str, value: &str) -> Self {
+        self.world.config.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Grant it a secret.
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        self.world.secrets.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Grant it metrics. They are in [`Plugin::metrics`].
+    pub fn metrics(mut self) -> Self {
+        self.world.metrics = Some(Arc::new(Metrics::default()));
+        self
+    }
+
+    /// Let it put work off.
+    pub fn background(mut self, deferred: Deferred) -> Self {
+        self.world.background = true;
+        self.spec.deferred = deferred;
+        self
+    }
+
+    /// What the upstream answers. Without this it answers every request with an empty 200.
+    pub fn upstream<R: Into<Reply>>(mut self, answer: impl Fn(&Request) -> R + Send + Sync + 'static) -> Self {
+        self.upstream = Arc::new(move |request| answer(request).into());
+        self
+    }
+
+    /// The names of upstreams that the plugin may choose. Without this there is `main`.
+    pub fn upstreams<'u>(mut self, names: impl IntoIterator<Item = &'u str>) -> Self {
+        self.upstreams = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Nanoseconds of virtual time per unit of fuel that a guest burns; 1 without this. Nearly every instruction is a unit,
+    /// so 1 is about what a fast processor does.
+    pub fn pace(mut self, nanos: u64) -> Self {
+        self.pace = nanos;
+        self
+    }
+
+    /// What its random numbers come from. The same seed gives the same numbers.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// What time it is at first, since the Unix epoch. Without this it is midnight, 1 January 2026, UTC.
+    pub fn begins_at(mut self, unix: Duration) -> Self {
+        self.epoch = unix;
+        self
+    }
+
+    /// Where compiled components are kept between runs, or nowhere. Without this it is `tidegate/testing` in the user's
+    /// folder for caches.
+    pub fn cache(mut self, folder: Option<PathBuf>) -> Self {
+        self.cache = folder;
+        self
+    }
+
+    /// Compile it, check it as a gateway does, and bring up its instances.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a gateway would refuse the plugin: why.
+    pub fn load(self) -> Result<Plugin, SetupError> {
+        let Self { component, mut spec, mut world, .. } = self;
+        let component = match component {
+            Component::Bytes(bytes) => bytes,
+            Component::File(file) => {
+                std::fs::read(&file).map_err(|error| SetupError::File { file, problem: error.to_string() })?
+            }
+        };
+        let clock = Arc::new(VirtualClock::new(self.epoch));
+        let shared: Arc<dyn tidegate_runtime::environment::Clock> = Arc::new(Shared(Arc::clone(&clock)));
+        if !self.buckets.is_empty() {
+            world.buckets = Some(Arc::new(Buckets::new(&self.buckets, &shared)));
+        }
+        if let Some((origins, script)) = self.servers {
+            world.servers = Some(Arc::new(Servers::new(origins, script, Arc::clone(&shared))));
+        }
+        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace));
+        let environment = Environment {
+            clock: shared,
+            ticks: Ticks::Manual,
+            randomness: Randomness::Seeded(self.seed),
+            gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+        };
+        let lines = Lines::default();
+        let driver = Driver::new(Arc::clone(&clock), lines.dispatch())
+            .map_err(|error| SetupError::Machine(error.to_string()))?;
+        let config = RuntimeConfig { slots: Runtime::slots(spec.instances), cache: self.cache, environment };
+        let runtime = Runtime::new(config).map_err(|error| SetupError::Machine(error.to_string()))?;
+        let (stops, drains) = (Arc::<Mutex<Vec<StopRecord>>>::default(), Arc::<Mutex<Vec<DrainRecord>>>::default());
+        let (stopped, drained) = (Arc::clone(&stops), Arc::clone(&drains));
+        spec.grants = world.grants();
+        spec.on_stopped = Arc::new(move |record| {
+            stopped.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+        });
+        spec.on_drained = Arc::new(move |record| {
+            drained.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+        });
+        let plugin = driver.run_with_others(runtime.load(spec, component))?;
+        let filter = Filter::new(plugin, self.on_failure, self.upstream, &self.upstreams, Arc::clone(&clock));
+        Ok(Plugin { driver, runtime, filter, clock, ledger, lines, world, stops, drains, requests: 0 })
+    }
+}
+
+/// `$XDG_CACHE_HOME/tidegate/testing`, or under `~/.cache`.
+fn default_cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("tidegate").join("testing"))
+}

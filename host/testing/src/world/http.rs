@@ -1,0 +1,129 @@
+//! Servers that the plugin may ask: each answers as the test says, after as long as it says.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full};
+use tidegate_runtime::environment::Clock;
+use tidegate_runtime::outbound::{Body, Caller, Outbound, OutboundError, Timeouts};
+
+use super::Failures;
+use crate::exchange::{Request, Response};
+
+/// Requests that one call may have under way; as in the gateway.
+const PER_CALL: usize = 16;
+
+/// What a server does with a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// It answers.
+    Now(Response),
+    /// It answers after so much virtual time.
+    After(Duration, Response),
+    /// It cannot be asked, or breaks off.
+    Fails(OutboundError),
+    /// It never answers.
+    Never,
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self::Now(response)
+    }
+}
+
+/// A request that the plugin has made.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// `https://api.example.com`, for instance.
+    pub origin: String,
+    /// The rest of it.
+    pub request: Request,
+}
+
+type Script = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
+
+/// All of them.
+pub(crate) struct Servers {
+    origins: Vec<String>,
+    script: Script,
+    clock: Arc<dyn Clock>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) failures: Failures<OutboundError>,
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Servers").field("origins", &self.origins).finish_non_exhaustive()
+    }
+}
+
+impl Servers {
+    pub(crate) fn new(origins: Vec<String>, script: Script, clock: Arc<dyn Clock>) -> Self {
+        Self { origins, script, clock, asked: Arc::default(), failures: Failures::default() }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What becomes of a request whose body is whole.
+    fn answer(&self, asked: Asked) -> Reply {
+        let reply = match self.failures.next() {
+            Some(error) => Reply::Fails(error),
+            None if self.origins.contains(&asked.origin) => (self.script)(&asked),
+            None => Reply::Fails(OutboundError::Denied),
+        };
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        reply
+    }
+}
+
+/// The servers, as a plugin reaches them.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach(pub(crate) Arc<Servers>);
+
+impl Outbound for Reach {
+    fn send(
+        &self,
+        request: http::Request<Body>,
+        _: Caller,
+        timeouts: Timeouts,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, OutboundError>> {
+        let servers = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let (scheme, authority) = (head.uri.scheme_str().unwrap_or("http"), head.uri.authority());
+            let origin = format!("{scheme}://{}", authority.map_or("", |authority| authority.as_str()));
+            let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+            let request = Request { method: head.method, target, headers: head.headers, body };
+            let clock = Arc::clone(&servers.clock);
+            let longest = timeouts.first_byte.unwrap_or(Duration::MAX);
+            let response = match servers.answer(Asked { origin, request }) {
+                Reply::Now(response) => response,
+                Reply::Fails(error) => return Err(error),
+                Reply::After(after, response) if after <= longest => {
+                    clock.sleep_until(clock.now() + after).await;
+                    response
+                }
+                Reply::After(..) | Reply::Never => {
+                    clock.sleep_until(clock.now() + longest).await;
+                    return Err(OutboundError::ResponseTimeout);
+                }
+            };
+            let body = Full::<Bytes>::new(response.body).map_err(|never| match never {}).boxed_unsync();
+            let mut answer = http::Response::new(body);
+            *answer.status_mut() = response.status;
+            *answer.headers_mut() = response.headers;
+            Ok(answer)
+        })
+    }
+
+    fn requests_per_call(&self) -> usize {
+        PER_CALL
+    }
+}

@@ -1,0 +1,3 @@
+//! The harness for plugins is what it claims: virtual time, the same course every time, and no planted fault goes unseen.
+
+mod time;
