@@ -256,6 +256,13 @@ async fn stuck(
     (plugin, clock, runtime)
 }
 
+/// Everything that can happen now has happened.
+async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Whether a stop is over, once everything that can happen now has happened.
 async fn settles<F: Future + Unpin>(stop: &mut F) -> Option<F::Output> {
     for _ in 0..1_000 {
@@ -372,11 +379,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 async fn every_instance_is_ticked_once_per_period_and_a_missed_period_is_not_made_up_for() {
     let (runtime, clock) = still_runtime();
     let plugin = Fixture { tick: Some(PERIOD), instances: 3, ..later() }.load(&runtime).await.expect("loads");
-    let settle = async || {
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-    };
     settle().await;
     clock.advance(PERIOD - Duration::from_nanos(1));
     settle().await;
@@ -402,11 +404,16 @@ async fn one_instance_at_a_time_is_in_a_tick_and_one_that_is_busy_has_it_after_i
     let fixture = Fixture { tick: Some(PERIOD), instances: 2, config: config.into(), ..later() };
     let plugin = fixture.load(&runtime).await.expect("loads");
     // One of them works on something.
-    put_off(&plugin, "sleep=50").await;
+    put_off(&plugin, "sleep=12000").await;
     until(|| plugin.stats().deferred.running == 1).await;
     clock.advance(PERIOD);
+    settle().await;
+    clock.advance(Duration::from_millis(5));
     until(|| ticks(&plugin) == 1).await;
     assert_eq!(plugin.stats().deferred.running, 1, "the idle one has been ticked beside it");
+    clock.advance(Duration::from_secs(2));
+    settle().await;
+    clock.advance(Duration::from_millis(5));
     until(|| ticks(&plugin) == 2).await;
     assert_eq!(ended(&plugin), 1, "the busy one came after its call");
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tidegate_runtime::{EndCause, Health, Limits, Recycle, StopOutcome, StopReason, StopRecord};
-use tidegate_tests::clock::still_runtime;
+use tidegate_tests::clock::{StillClock, still_runtime};
 use tidegate_tests::components;
 use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, runtime, stop};
 
@@ -194,9 +195,7 @@ async fn what_is_idle_beyond_min_goes_when_its_time_is_up() {
     let idle = Duration::from_secs(60);
     let fixture = Fixture { surplus: 2, idle, ..hostile("tell") };
     let plugin = fixture.load(&runtime).await.expect("loads");
-    let (first, second, third) =
-        tokio::join!(misbehave(&plugin, "sleep=20"), misbehave(&plugin, "sleep=20"), misbehave(&plugin, "sleep=20"));
-    assert!([first, second, third].iter().all(Result::is_ok));
+    all_busy(&plugin, &clock, 3).await;
     assert_eq!(plugin.stats().instances.idle, 3);
 
     clock.advance(idle.saturating_sub(Duration::from_nanos(1)));
@@ -228,13 +227,26 @@ async fn settle() {
     }
 }
 
+/// So many calls at a time, each of which needs an instance of its own.
+async fn all_busy(plugin: &Loaded, clock: &StillClock, calls: usize) {
+    let time_goes_on = async {
+        while plugin.stats().instances.busy < calls {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+        clock.advance(Duration::from_millis(20));
+    };
+    let calls = join_all((0..calls).map(|_| misbehave(plugin, "sleep=20")));
+    let (ends, ()) = tokio::join!(calls, time_goes_on);
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    settle().await;
+}
+
 #[tokio::test]
 async fn watching_over_a_surplus_keeps_no_plugin_alive() {
     let (runtime, clock) = still_runtime();
     let plugin = Fixture { surplus: 1, ..hostile("ok") }.load(&runtime).await.expect("loads");
-    let (first, second) = tokio::join!(misbehave(&plugin, "sleep=20"), misbehave(&plugin, "sleep=20"));
-    assert!(first.is_ok() && second.is_ok());
-    settle().await;
+    all_busy(&plugin, &clock, 2).await;
     assert_eq!(plugin.stats().instances.idle, 2, "there is a surplus");
     let Loaded { plugin, records, .. } = plugin;
     drop(plugin);
