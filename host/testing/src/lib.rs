@@ -11,10 +11,13 @@
 //! | `plugin` | the plugin under test: requests, time, its stop, what it has done |
 //! | `exchange`, `filter` | requests and answers, and the way between them |
 //! | `world` | outbox, servers and buckets, scripted |
+//! | `budget` | what calls may use, as assertions and as baselines in files |
+//! | `sweep` | the same test with a fault at every place |
 //! | `ledger` | fuel, host calls and memory of each call; planned faults |
 //! | `clock`, `driver` | virtual time, and who lets it pass |
 //! | `log` | what plugins write |
 
+mod budget;
 mod clock;
 mod driver;
 mod error;
@@ -24,14 +27,17 @@ mod ledger;
 mod log;
 mod plugin;
 mod setup;
+mod sweep;
 mod world;
 
+pub use budget::{Baseline, BaselineError, Budget, Exceeded};
 pub use error::SetupError;
 pub use exchange::{Answer, By, Request, Response};
 pub use ledger::{Call, Fault};
 pub use log::Line;
 pub use plugin::{Begun, Plugin, Stop};
 pub use setup::Setup;
+pub use sweep::{Faults, Place, Sweep};
 pub use world::{Asked, Bucket, Event, Reply};
 
 pub use tidegate_runtime::environment::Used;

@@ -5,6 +5,7 @@ mod kv;
 mod outbox;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_runtime::Grants;
@@ -23,12 +24,14 @@ pub(crate) use self::outbox::Outbox;
 /// How a capability is to fail: which of its calls, from 1, and after how many it is sound again.
 #[derive(Debug)]
 pub(crate) struct Failures<E> {
-    state: Mutex<Vec<Failing<E>>>,
+    planned: Mutex<Vec<Failing<E>>>,
+    /// Calls so far.
+    calls: AtomicU64,
 }
 
 impl<E> Default for Failures<E> {
     fn default() -> Self {
-        Self { state: Mutex::default() }
+        Self { planned: Mutex::default(), calls: AtomicU64::new(0) }
     }
 }
 
@@ -44,15 +47,21 @@ struct Failing<E> {
 impl<E: Clone> Failures<E> {
     /// After so many calls from now on, the next ones fail.
     pub(crate) fn plan(&self, after: u64, count: u64, error: E) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.push(Failing { after, left: count, error });
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        planned.push(Failing { after, left: count, error });
+    }
+
+    /// How many calls there have been.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// A call is made: how it fails, if it is one of those.
     pub(crate) fn next(&self) -> Option<E> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fails = None;
-        for failing in &mut *state {
+        for failing in &mut *planned {
             if failing.after > 0 {
                 failing.after -= 1;
             } else if fails.is_none() && failing.left > 0 {
@@ -60,7 +69,7 @@ impl<E: Clone> Failures<E> {
                 fails = Some(failing.error.clone());
             }
         }
-        state.retain(|failing| failing.left > 0);
+        planned.retain(|failing| failing.left > 0);
         fails
     }
 }

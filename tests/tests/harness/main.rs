@@ -1,3 +1,20 @@
 //! The harness for plugins is what it claims: virtual time, the same course every time, and no planted fault goes unseen.
 
+mod budgets;
+mod examples;
+mod faults;
 mod time;
+mod world;
+
+use serde_json::json;
+use tidegate_testing::{Request, Setup};
+use tidegate_tests::components;
+
+/// The guest with a fault of its own, which publishes batches of three.
+fn planted(fault: &str) -> Setup {
+    Setup::new(components::guest("planted")).config(&json!({ "fault": fault, "batch": 3 })).outbox(["planted.seen"])
+}
+
+fn numbered(number: usize) -> Request {
+    Request::get(&format!("/{number}"))
+}
