@@ -13,6 +13,7 @@
 //! | `world` | outbox, servers and buckets, scripted |
 //! | `budget` | what calls may use, as assertions and as baselines in files |
 //! | `sweep` | the same test with a fault at every place |
+//! | [`recording`], `replay` | exchanges that a gateway has kept, and the same once more |
 //! | `ledger` | fuel, host calls and memory of each call; planned faults |
 //! | `clock`, `driver` | virtual time, and who lets it pass |
 //! | `log` | what plugins write |
@@ -26,6 +27,8 @@ mod filter;
 mod ledger;
 mod log;
 mod plugin;
+pub mod recording;
+mod replay;
 mod setup;
 mod sweep;
 mod world;
@@ -36,6 +39,7 @@ pub use exchange::{Answer, By, Request, Response};
 pub use ledger::{Call, Fault};
 pub use log::Line;
 pub use plugin::{Begun, Plugin, Stop};
+pub use replay::{Difference, Replayed};
 pub use setup::Setup;
 pub use sweep::{Faults, Place, Sweep};
 pub use world::{Asked, Bucket, Event, Reply};

@@ -3,6 +3,7 @@
 mod budgets;
 mod examples;
 mod faults;
+mod replay;
 mod time;
 mod world;
 

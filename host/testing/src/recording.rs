@@ -1,0 +1,271 @@
+//! Exchanges that a gateway has kept (`tidegate run --record DIR`): the format, and who reads it.
+//!
+//! A recording is a folder of files `exchanges-*.ndjson` with one exchange per line, in the order of their ends.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::{Request, Response};
+
+/// The version of the format that is written, and the only one that is read.
+pub const SCHEMA: u32 = 1;
+
+/// What stands in place of the value of a field that was not to be kept.
+pub const REDACTED: &str = "[redacted]";
+
+/// The longest line that is read, bytes: a request, two responses and what base64 adds.
+const LONGEST_LINE: usize = 64 << 20;
+
+/// An exchange of a gateway, with its client and with its upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedExchange {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Its id, as in the log.
+    pub id: String,
+    /// When it began: milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What the client sent.
+    pub request: RecordedRequest,
+    /// What the upstream answered, if it was asked and answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub upstream: Option<RecordedResponse>,
+    /// What the client got.
+    pub answer: RecordedResponse,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedRequest {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The fields, in their order.
+    pub headers: Vec<(String, Content)>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "RecordedBody::is_empty")]
+    pub body: RecordedBody,
+}
+
+/// A response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedResponse {
+    /// The status.
+    pub status: u16,
+    /// The fields, in their order.
+    pub headers: Vec<(String, Content)>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "RecordedBody::is_empty")]
+    pub body: RecordedBody,
+}
+
+/// A body, or as much of it as was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedBody {
+    /// What was kept.
+    pub content: Content,
+    /// How long it was, if that is more than was kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub length: Option<u64>,
+}
+
+impl RecordedBody {
+    fn is_empty(&self) -> bool {
+        self.length.is_none() && self.content.is_empty()
+    }
+}
+
+/// Bytes, as text where they are UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// UTF-8.
+    Text(String),
+    /// Anything else, two hexadecimal digits per byte.
+    Hex(String),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        use std::fmt::Write as _;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Hex(bytes.iter().fold(String::new(), |mut hex, byte| {
+                // Writing to a string does not fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })),
+        }
+    }
+}
+
+impl Content {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) | Self::Hex(text) if text.is_empty())
+    }
+
+    /// Whether this stands for a value that was not to be kept.
+    #[must_use]
+    pub fn is_redacted(&self) -> bool {
+        matches!(self, Self::Text(text) if text == REDACTED)
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// When they are said to be hexadecimal, and are not.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Text(text) => Ok(text.clone().into_bytes()),
+            Self::Hex(hex) => {
+                let digits: Option<Vec<u8>> =
+                    hex.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+                let digits = digits.filter(|digits| digits.len() % 2 == 0).ok_or("not hexadecimal")?;
+                Ok(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+            }
+        }
+    }
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The system says no.
+    #[error("{}: {problem}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+    /// There is no exchange.
+    #[error("{} has no files `exchanges-*.ndjson`", .0.display())]
+    Empty(PathBuf),
+    /// A line is none of this version.
+    #[error("{}:{line}: {problem}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Read a recording: a folder, or one of its files. The exchanges come in the order in which they began.
+///
+/// # Errors
+/// When a file cannot be read, or is none. The last line of a file may be broken off, as the end of a gateway may leave it.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<RecordedExchange>, RecordingError> {
+    let path = path.as_ref();
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| RecordingError::Unreadable { path: path.clone(), problem: error.to_string() }
+    };
+    let mut files = Vec::new();
+    if std::fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
+            let entry = entry.map_err(unreadable(path))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("exchanges-") && name.ends_with(".ndjson") {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+    } else {
+        files.push(path.to_owned());
+    }
+    if files.is_empty() {
+        return Err(RecordingError::Empty(path.to_owned()));
+    }
+    let mut exchanges = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
+        read_lines(&file, &text, &mut exchanges)?;
+    }
+    exchanges.sort_by_key(|exchange| exchange.at_ms);
+    Ok(exchanges)
+}
+
+fn read_lines(file: &Path, text: &str, exchanges: &mut Vec<RecordedExchange>) -> Result<(), RecordingError> {
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let malformed = |problem: String| RecordingError::Malformed { file: file.to_owned(), line: at + 1, problem };
+        let Some(whole) = line.strip_suffix('\n') else { return Ok(()) };
+        if whole.len() > LONGEST_LINE {
+            return Err(malformed(format!("longer than {LONGEST_LINE} bytes")));
+        }
+        let exchange: RecordedExchange = serde_json::from_str(whole).map_err(|error| malformed(error.to_string()))?;
+        if exchange.schema != SCHEMA {
+            return Err(malformed(format!("schema {}; this version reads {SCHEMA}", exchange.schema)));
+        }
+        // What cannot be sent again is told of here, and not when it is sent.
+        exchange.request.request().map_err(malformed)?;
+        if let Some(upstream) = &exchange.upstream {
+            upstream.response().map_err(malformed)?;
+        }
+        exchanges.push(exchange);
+    }
+    Ok(())
+}
+
+impl RecordedRequest {
+    /// The request, to be sent again.
+    ///
+    /// # Errors
+    /// When it is none: what is wrong.
+    pub fn request(&self) -> Result<Request, String> {
+        let method = Method::from_bytes(self.method.as_bytes()).map_err(|error| format!("the method: {error}"))?;
+        http::uri::PathAndQuery::try_from(self.target.as_str()).map_err(|error| format!("the target: {error}"))?;
+        let (headers, body) = (fields(&self.headers)?, self.body.content.bytes()?);
+        Ok(Request { method, target: self.target.clone(), headers, body: Bytes::from(body) })
+    }
+}
+
+impl RecordedResponse {
+    /// The response, to be given again.
+    ///
+    /// # Errors
+    /// When it is none: what is wrong.
+    pub fn response(&self) -> Result<Response, String> {
+        let status = StatusCode::from_u16(self.status).map_err(|error| error.to_string())?;
+        let (headers, body) = (fields(&self.headers)?, self.body.content.bytes()?);
+        Ok(Response { status, headers, body: Bytes::from(body) })
+    }
+}
+
+fn fields(recorded: &[(String, Content)]) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in recorded {
+        let field: HeaderName = name.parse().map_err(|error| format!("the field {name:?}: {error}"))?;
+        let value = HeaderValue::from_bytes(&value.bytes()?).map_err(|error| format!("the value of {name}: {error}"))?;
+        headers.append(field, value);
+    }
+    Ok(headers)
+}
+
+/// The fields as they are recorded. Values of those that are named are not kept.
+#[must_use]
+pub fn record_fields(headers: &HeaderMap, redact: &[HeaderName]) -> Vec<(String, Content)> {
+    let kept = |name: &HeaderName, value: &HeaderValue| match redact.contains(name) || value.is_sensitive() {
+        true => Content::Text(REDACTED.to_owned()),
+        false => Content::from(value.as_bytes()),
+    };
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), kept(name, value))).collect()
+}
