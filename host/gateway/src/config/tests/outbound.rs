@@ -6,8 +6,7 @@ use super::*;
 
 /// What a plugin with this line in `[plugin.grants]` has been granted, as it is shown.
 fn granted(line: &str) -> Option<Vec<String>> {
-    let text = format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n[plugin.grants]\n{line}\n");
-    let config = Config::parse(&with(&text), Path::new("tidegate.toml")).unwrap_or_else(|error| panic!("{error}"));
+    let config = parse(&with_plugin(&format!("[plugin.grants]\n{line}")));
     let shown = |Granted { origin, addresses }: &Granted| {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         format!("{origin} {}", addresses.join(" ")).trim().to_owned()
@@ -36,10 +35,7 @@ fn origins_and_ranges_are_read() {
 
 #[test]
 fn the_table_has_the_documented_defaults_and_every_key_is_read() {
-    let outbound = |text: &str| {
-        let config = Config::parse(&with(text), Path::new("/etc/tidegate/tidegate.toml"));
-        config.unwrap_or_else(|error| panic!("{error}")).outbound
-    };
+    let outbound = |text: &str| parse(&with(text)).outbound;
     let default = outbound("");
     assert_eq!((&default.ca_file, default.hosts.len()), (&None, 0));
     let limits = default.limits;
