@@ -272,7 +272,7 @@ error: `body` is not a size
   --> tidegate.toml:12:48
    |
 12 | limits = { memory = "5GiB", queue = -1, body = "10 potatoes", cpu = "1.5ms" }
-   |                                                ^^^^^^^^^^^^^ the units of a size are B, KiB, MiB, GiB, KB, MB and GB
+   |                                                ^^^^^^^^^^^^^ the units of a size are B, KiB, MiB, GiB, TiB, KB, MB, GB and TB
 hint: for example "64MiB"
 
 error: `cpu` is not a duration
