@@ -14,7 +14,8 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!(config.admin.listen, "127.0.0.1:9901".parse().expect("an address"));
     assert_eq!(config.server.max_header_bytes, 32 << 10);
     assert_eq!(config.shutdown.grace, Duration::from_secs(30));
-    assert_eq!(config.log.level, "info");
+    assert_eq!(config.log.level, "info,async_nats=error");
+    assert_eq!(parse(&with("[log]\nlevel = \"info\"\n")).log.level, "info", "what the operator says is not changed");
     assert_eq!(config.upstreams[0].targets, ["127.0.0.1:9000"]);
     assert_eq!((config.routes[0].upstream, config.routes[0].host.as_deref()), (0, None));
 }
