@@ -1,5 +1,6 @@
 //! The reference, and what files that are fine become.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -128,4 +129,59 @@ fn the_examples_of_the_reference_are_fine() {
 #[test]
 fn the_cache_can_be_switched_off() {
     assert_eq!(parse(&with("cache = false\n")).cache, None);
+}
+
+/// The keys that a section of the reference lists.
+fn documented(heading: &str) -> BTreeSet<&'static str> {
+    let reference = include_str!("../../../../../docs/configuration.md");
+    let (_, section) = reference.split_once(&format!("# `{heading}`")).expect("there is such a section");
+    let section = section.split("\n#").next().expect("there is always a first part");
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    // There may be several in one cell, each as code. A table within this one stands there as it is written.
+    let keys = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    keys.map(|key| key.trim_matches(['[', ']'])).map(|key| key.rsplit('.').next().unwrap_or(key)).collect()
+}
+
+/// The keys that the gateway knows in a table, as it says when it finds another one.
+fn known(table: &str) -> BTreeSet<String> {
+    let problems = Config::parse(&format!("{table}\nqqqqqq = 1\n"), Path::new("tidegate.toml")).expect_err("unknown");
+    let problems = problems.to_string();
+    let (_, problem) = problems.split_once("unknown key `qqqqqq`").expect("it is unknown");
+    let (_, keys) = problem.split_once(" are `").expect("the hint lists the keys");
+    keys.lines().next().unwrap_or_default().split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_reference_lists_the_keys_that_there_are() {
+    for (heading, table, in_sections_of_their_own) in [
+        ("[server]", "[server]", &[][..]),
+        ("[admin]", "[admin]", &[]),
+        ("[reload]", "[reload]", &[]),
+        ("[shutdown]", "[shutdown]", &[]),
+        ("[outbox]", "[outbox]", &["sink"]),
+        ("[log]", "[log]", &[]),
+        ("[[upstream]]", "[[upstream]]", &[]),
+        ("[[kv]]", "[[kv]]\nname = \"a\"\nkind = \"memory\"", &[]),
+        ("[[kv]]", "[[kv]]\nname = \"a\"\nkind = \"sqlite\"", &[]),
+        ("[[kv]]", "[[kv]]\nname = \"a\"\nkind = \"nats\"", &[]),
+        ("[[plugin]]", "[[plugin]]", &["deferred", "limits"]),
+        ("[plugin.grants]", "[[plugin]]\n[plugin.grants]", &[]),
+        ("[plugin.deferred]", "[[plugin]]\n[plugin.deferred]", &[]),
+        ("[plugin.limits]", "[[plugin]]\n[plugin.limits]", &[]),
+        ("[outbound]", "[outbound]", &[]),
+        ("[[route]]", "[[route]]", &[]),
+    ] {
+        let known = known(table);
+        let mut known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+        for key in in_sections_of_their_own {
+            assert!(known.remove(key), "{table}: {key}");
+        }
+        let documented = documented(heading);
+        if heading == "[[kv]]" {
+            // Its section is for all kinds, each of which has some of the keys.
+            assert!(known.is_subset(&documented), "{table}: {known:?}, {documented:?}");
+        } else {
+            assert_eq!(known, documented, "{table}");
+        }
+    }
 }
