@@ -53,6 +53,9 @@ impl Clock for Shared {
 
 /// A runtime that has such a clock, and whose epoch is ticked by hand.
 ///
+/// A guest that sleeps does so by tokio's timer: in a test with `start_paused = true` it wakes when nothing else can
+/// happen, however busy the machine is.
+///
 /// # Panics
 /// If the machine cannot run one.
 #[must_use]
