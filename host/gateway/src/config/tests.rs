@@ -60,6 +60,13 @@ fn with_plugin(lines: &str) -> String {
     with(&format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{lines}\n"))
 }
 
+/// Every example of a document is a file that is fine. How many there are.
+#[track_caller]
+fn check_examples(document: &str) -> usize {
+    let examples = document.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    examples.map(|example| check(example, "no problem")).count()
+}
+
 fn parse(input: &str) -> Config {
     Config::parse(input, Path::new("/etc/tidegate/tidegate.toml")).expect("the file is fine")
 }
