@@ -67,3 +67,45 @@ pub fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let config = RuntimeConfig { slots: 8, cache: None, environment };
     (Runtime::new(config).unwrap_or_else(|error| panic!("{error}")), clock)
 }
+
+/// The clock of tokio, which a test has paused: it goes on when nothing else can happen, to the next moment that somebody
+/// waits for.
+struct PausedClock(tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Moment {
+        Moment::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn unix(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep_until(&self, moment: Moment) -> Sleep {
+        match self.0.checked_add(Duration::from_nanos(moment.as_nanos())) {
+            Some(at) if moment != Moment::NEVER => Box::pin(tokio::time::sleep_until(at)),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+/// A runtime on tokio's clock, for tests with `start_paused = true`: what sleeps wakes when nothing else can happen, however
+/// busy the machine is.
+///
+/// # Panics
+/// If the machine cannot run one.
+#[must_use]
+pub fn paused_runtime() -> Runtime {
+    let environment = Environment {
+        clock: Arc::new(PausedClock(tokio::time::Instant::now())),
+        ticks: Ticks::Manual,
+        randomness: Randomness::Seeded(7),
+        gauge: None,
+    };
+    let config = RuntimeConfig { slots: 8, cache: None, environment };
+    Runtime::new(config).unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,5 +1,6 @@
-//! What benchmarks and campaigns share: numbers, tables, and the machine they come from.
+//! What benchmarks and campaigns share: arguments, numbers, tables, and the machine they come from.
 
+pub mod arguments;
 pub mod machine;
 pub mod series;
 pub mod table;

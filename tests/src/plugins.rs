@@ -32,7 +32,8 @@ fn cache() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-cache"))
 }
 
-/// A plugin to be loaded. The fields have defaults that suit a test: one warm instance, the default limits.
+/// A plugin to be loaded. The fields have defaults that suit a test: one warm instance, and the default limits but for the
+/// time of a call and of a shutdown.
 #[derive(Clone)]
 pub struct Fixture {
     /// The component.
@@ -62,6 +63,9 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// So much time has a call or a shutdown, unless a test is about that: no busy machine cuts one.
+    pub const AMPLE: Duration = Duration::from_secs(60);
+
     /// A component with an empty config.
     #[must_use]
     pub fn new(file: PathBuf) -> Self {
@@ -74,7 +78,7 @@ impl Fixture {
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
             grants: Grants::default(),
-            limits: Limits::default(),
+            limits: Limits { cpu: Self::AMPLE, wall: Self::AMPLE, shutdown: Self::AMPLE, ..Limits::default() },
             hand_over: false,
             deferred: Deferred::default(),
             tick: None,

@@ -14,7 +14,7 @@ async fn hostile(limits: Limits) -> Loaded {
 
 fn generous() -> Limits {
     // Wide enough that only the limit under test can be met, however busy the machine is.
-    Limits { cpu: Duration::from_secs(20), wall: Duration::from_secs(20), ..Limits::default() }
+    Limits { cpu: Duration::from_secs(120), wall: Duration::from_secs(120), ..Limits::default() }
 }
 
 /// The plugin serves, with a new instance if the last one is gone.
@@ -41,7 +41,8 @@ async fn a_guest_that_spins_ends_for_its_cpu_time() {
 
 #[tokio::test]
 async fn a_guest_that_waits_ends_for_its_wall_time() {
-    let plugin = hostile(Limits { wall: Duration::from_millis(30), ..generous() }).await;
+    // Long enough for a call that does nothing, and for the instance that it needs.
+    let plugin = hostile(Limits { wall: Duration::from_secs(1), ..generous() }).await;
     for how in ["sleep", "doze=1"] {
         ends(&plugin, how, |cause| matches!(cause, EndCause::Wall { .. })).await;
     }
@@ -123,8 +124,9 @@ async fn a_queue_that_is_full_refuses_at_once_and_waiting_in_it_counts_as_wall_t
         tokio::join!(misbehave(&plugin, "sleep"), misbehave(&plugin, "forward"), misbehave(&plugin, "forward"));
     assert!(matches!(first, Err(EndCause::Wall { .. })), "{first:?}");
     assert!(matches!(third, Err(EndCause::Overloaded { instances: 1, waiting: 1 })), "{third:?}");
-    // The second waited until the first was stopped; either its own time was up by then or it got the replacement.
-    assert!(matches!(second, Ok(_) | Err(EndCause::Overloaded { .. })), "{second:?}");
+    // The second waited until the first was stopped; either its own time was up by then or it got the replacement, with
+    // little time left.
+    assert!(matches!(second, Ok(_) | Err(EndCause::Overloaded { .. } | EndCause::Wall { .. })), "{second:?}");
 }
 
 #[tokio::test]

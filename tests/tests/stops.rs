@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tidegate_runtime::{Isolation, Limits, StopOutcome, StopReason, StopRecord};
+use tidegate_tests::clock::paused_runtime;
 use tidegate_tests::components;
 use tidegate_tests::plugins::{Fixture, answered, exchange, misbehave, runtime, stop};
 
 const BUDGET: Duration = Duration::from_millis(100);
 
 /// Enough for whatever ends by itself, on a machine that is busy with other tests.
-const AMPLE: Duration = Duration::from_secs(5);
+const AMPLE: Duration = Duration::from_secs(60);
 
 /// How late an end may be on a machine that is busy with other tests. The benchmark has the real distribution.
-const SLACK: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_secs(2);
 
 async fn stopped(shutdown: &str, budget: Duration) -> StopRecord {
     let fixture = Fixture::hostile(&format!(r#"{{"shutdown": "{shutdown}"}}"#));
@@ -60,29 +61,30 @@ async fn a_plugin_without_shutdown_is_let_go() {
     assert_eq!(records.iter().map(|record| record.outcome).collect::<Vec<_>>(), [StopOutcome::NoHook]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_instance_is_told_side_by_side() {
-    let fixture = Fixture { instances: 8, ..Fixture::hostile(r#"{"shutdown": "sleep=60"}"#) };
-    let plugin = fixture.load(&runtime(16)).await.expect("loads");
+    let runtime = paused_runtime();
+    let fixture = Fixture { instances: 4, ..Fixture::hostile(r#"{"shutdown": "sleep=60"}"#) };
+    let plugin = fixture.load(&runtime).await.expect("loads");
+    let begun = tokio::time::Instant::now();
     let records = stop(&plugin, Duration::from_secs(5)).await;
+    // One after the other they would take 240 ms of the time that passes only while all of them sleep.
+    assert!(begun.elapsed() < Duration::from_millis(120), "{:?}", begun.elapsed());
     let mut instances: Vec<u64> = records.iter().map(|record| record.instance).collect();
     instances.sort_unstable();
-    assert_eq!(instances, (0..8).collect::<Vec<_>>());
+    assert_eq!(instances, (0..4).collect::<Vec<_>>());
     assert!(records.iter().all(|record| record.outcome == StopOutcome::Completed));
-    // One after the other they would take 480 ms.
-    assert!(records.iter().all(|record| record.took < Duration::from_millis(400)), "{records:?}");
 }
 
 #[tokio::test]
 async fn an_instance_in_a_call_finishes_it_and_is_then_told_with_the_time_that_is_left() {
-    let limits = Limits { wall: Duration::from_secs(5), ..Limits::default() };
     let config = r#"{"on_request": "from-header", "shutdown": "ok"}"#;
-    let plugin = Fixture { limits, ..Fixture::hostile(config) }.load(&runtime(4)).await.expect("loads");
-    let (request, records) = tokio::join!(misbehave(&plugin, "sleep=60"), stop(&plugin, Duration::from_secs(5)));
+    let plugin = Fixture::hostile(config).load(&runtime(4)).await.expect("loads");
+    let (request, records) = tokio::join!(misbehave(&plugin, "sleep=500"), stop(&plugin, AMPLE));
     assert!(request.is_ok(), "{request:?}");
     let [record] = &*records else { panic!("{records:?}") };
     assert_eq!(record.outcome, StopOutcome::Completed);
-    assert!(record.took >= Duration::from_millis(50), "{record:?}");
+    assert!(record.took >= Duration::from_millis(250), "{record:?}");
 }
 
 #[tokio::test]
@@ -132,7 +134,7 @@ async fn abandoning_ends_a_stop_at_once() {
         let (records, ()) = tokio::join!(stop(&plugin, Duration::from_secs(60)), abandon);
         let [record] = &*records else { panic!("{records:?}") };
         assert_eq!(record.outcome, StopOutcome::Abandoned, "{record:?}");
-        assert!(record.took < Duration::from_secs(2), "{record:?}");
+        assert!(record.took < Duration::from_secs(30), "{record:?}");
     }
 }
 

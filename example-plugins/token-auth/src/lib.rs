@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::{fetch, secrets};
 
-/// The field that tells the upstream whose token it was. What a client sends under this name never gets there.
+/// The field that tells the upstream whose token it was, if the server says so. What a client sends under this name never gets
+/// there.
 const SUBJECT: &str = "x-auth-subject";
 
 /// The longest that a token may be remembered, in seconds.
@@ -90,7 +91,8 @@ struct Introspection {
 /// Whose token it is, and what it is good for.
 #[derive(Clone)]
 struct Subject {
-    name: String,
+    /// The server need not say.
+    name: Option<String>,
     has_scope: bool,
 }
 
@@ -122,7 +124,9 @@ impl Plugin for TokenAuth {
             None => Ok(self.refuse(401, Some("invalid_token"))),
             Some(Subject { has_scope: false, .. }) => Ok(self.refuse(403, Some("insufficient_scope"))),
             Some(Subject { name, .. }) => {
-                request.set_header(SUBJECT, name)?;
+                if let Some(name) = name {
+                    request.set_header(SUBJECT, name)?;
+                }
                 // The upstream has no use for it.
                 request.remove_header("authorization")?;
                 Ok(Verdict::Forward)
@@ -153,7 +157,7 @@ impl TokenAuth {
         }
         let wanted = self.config.scope.as_deref();
         let has_scope = wanted.is_none_or(|wanted| told.scope.split(' ').any(|scope| scope == wanted));
-        let subject = Subject { name: told.sub.unwrap_or_default(), has_scope };
+        let subject = Subject { name: told.sub.filter(|name| !name.is_empty()), has_scope };
         self.good.put(key, subject.clone(), now, left.min(Duration::from_secs(self.config.cache)));
         Ok(Some(subject))
     }
@@ -234,6 +238,8 @@ mod tests {
             let token = String::from_utf8_lossy(request.body_bytes()).into_owned();
             let body = match token.as_str() {
                 "token=good&token_type_hint=access_token" => r#"{"active": true, "sub": "ada", "scope": "read write"}"#,
+                "token=nobody&token_type_hint=access_token" => r#"{"active": true}"#,
+                "token=empty&token_type_hint=access_token" => r#"{"active": true, "sub": ""}"#,
                 "token=over&token_type_hint=access_token" => r#"{"active": true, "sub": "ada", "exp": 1}"#,
                 "token=down&token_type_hint=access_token" => return Err(fetch::FetchError::Timeout),
                 _ => r#"{"active": false}"#,
@@ -245,7 +251,10 @@ mod tests {
     }
 
     /// The status and challenge of a refusal, or the subject that the upstream is told.
-    fn send(plugin: &mut TokenAuth, authorization: Option<&str>) -> Result<Result<String, (u16, String)>> {
+    type Answer = Result<Option<String>, (u16, String)>;
+
+    /// A request of a client that would like to be root.
+    fn send(plugin: &mut TokenAuth, authorization: Option<&str>) -> Result<Answer> {
         let mut request = Request::builder().header(SUBJECT, "root");
         if let Some(field) = authorization {
             request = request.header("authorization", field);
@@ -258,21 +267,35 @@ mod tests {
             }
             _ => {
                 assert_eq!(request.header("authorization"), None);
-                Ok(request.header(SUBJECT).unwrap_or_default())
+                Ok(request.header(SUBJECT))
             }
         })
     }
 
-    fn refused<T>(status: u16, challenge: &str) -> Result<T, (u16, String)> {
+    fn ada() -> Answer {
+        Ok(Some("ada".to_owned()))
+    }
+
+    fn refused(status: u16, challenge: &str) -> Answer {
         Err((status, format!("Bearer realm=\"api\"{challenge}")))
     }
 
     #[test]
     fn a_good_token_passes_and_its_subject_is_told_to_the_upstream() -> Result<()> {
         let mut plugin = plugin("")?;
-        assert_eq!(send(&mut plugin, Some("Bearer good"))?, Ok("ada".to_owned()));
-        assert_eq!(send(&mut plugin, Some("bearer good"))?, Ok("ada".to_owned()));
+        assert_eq!(send(&mut plugin, Some("Bearer good"))?, ada());
+        assert_eq!(send(&mut plugin, Some("bearer good"))?, ada());
         assert_eq!(testing::fetch::take().len(), 1, "it is remembered");
+        Ok(())
+    }
+
+    #[test]
+    fn a_token_of_nobody_passes_without_a_subject_whatever_the_client_says() -> Result<()> {
+        let mut plugin = plugin("")?;
+        for nobody in ["Bearer nobody", "Bearer empty"] {
+            assert_eq!(send(&mut plugin, Some(nobody))?, Ok(None), "{nobody}");
+            assert_eq!(send(&mut plugin, Some(nobody))?, Ok(None), "{nobody}, remembered");
+        }
         Ok(())
     }
 
@@ -307,7 +330,7 @@ mod tests {
     fn a_token_without_the_scope_is_forbidden() -> Result<()> {
         let scope = ", error=\"insufficient_scope\", scope=\"admin\"";
         assert_eq!(send(&mut plugin(r#", "scope": "admin""#)?, Some("Bearer good"))?, refused(403, scope));
-        assert_eq!(send(&mut plugin(r#", "scope": "write""#)?, Some("Bearer good"))?, Ok("ada".to_owned()));
+        assert_eq!(send(&mut plugin(r#", "scope": "write""#)?, Some("Bearer good"))?, ada());
         Ok(())
     }
 
@@ -330,7 +353,7 @@ mod tests {
             assert!(plugin.bad.entries.len() <= 10);
         }
         let _ = testing::fetch::take();
-        assert_eq!(send(&mut plugin, Some("Bearer good"))?, Ok("ada".to_owned()));
+        assert_eq!(send(&mut plugin, Some("Bearer good"))?, ada());
         assert!(testing::fetch::take().is_empty());
         Ok(())
     }

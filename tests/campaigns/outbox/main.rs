@@ -17,9 +17,10 @@ mod traffic;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tidegate_tests::measure::arguments::Arguments;
 use tidegate_tests::measure::machine;
 use tidegate_tests::measure::table::say;
 use tidegate_tests::nats;
@@ -35,20 +36,14 @@ struct Args {
 }
 
 impl Args {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+    fn parse(mut arguments: Arguments) -> Result<Self> {
         let mut args = Self { kills: 120, rounds: 20, seed: rand::rng().random() };
         while let Some(argument) = arguments.next() {
-            let mut number = || {
-                let given = arguments.next().with_context(|| format!("{argument} wants a number"))?;
-                given.parse::<u64>().with_context(|| format!("{argument} wants a number, not {given:?}"))
-            };
             match &*argument {
-                // Cargo says that it is `cargo bench` that runs this.
-                "--bench" => {}
-                "--kills" => args.kills = usize::try_from(number()?)?,
-                "--seed" => args.seed = number()?,
+                "--kills" => args.kills = usize::try_from(arguments.number(&argument)?)?,
+                "--seed" => args.seed = arguments.number(&argument)?,
                 "--short" => (args.kills, args.rounds) = (6, 2),
-                other => bail!("there is no argument `{other}`: `cargo xtask campaign outbox --help` lists them"),
+                other => return Err(arguments.unknown(other)),
             }
         }
         Ok(args)
@@ -56,7 +51,7 @@ impl Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let args = Args::parse(std::env::args().skip(1))?;
+    let args = Args::parse(Arguments::of("outbox"))?;
     say(&format!("{}\nseed {}", machine::description(), args.seed))?;
     if let (Some(why), None) = (std::env::var_os(nats::WITHOUT), nats::installed()) {
         say(&format!("SKIPPED, there is no nats-server: {}", why.to_string_lossy()))?;

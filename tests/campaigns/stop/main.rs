@@ -27,6 +27,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tidegate_runtime::{BodyVerdict, Limits};
 use tidegate_tests::components;
+use tidegate_tests::measure::arguments::Arguments;
 use tidegate_tests::measure::series::Series;
 use tidegate_tests::measure::{machine, table};
 use tidegate_tests::plugins::{self, Fixture, exchange};
@@ -46,21 +47,15 @@ struct Args {
 }
 
 impl Args {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+    fn parse(mut arguments: Arguments) -> Result<Self> {
         let by_clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
         let mut args = Self { stops: 1_000, seed: by_clock, short: false };
         while let Some(argument) = arguments.next() {
-            let mut number = || {
-                let given = arguments.next().with_context(|| format!("{argument} wants a number"))?;
-                given.parse::<u64>().with_context(|| format!("{argument} wants a number, not {given:?}"))
-            };
             match &*argument {
-                // Cargo says that it is `cargo bench` that runs this.
-                "--bench" => {}
-                "--stops" => args.stops = usize::try_from(number()?)?,
-                "--seed" => args.seed = number()?,
+                "--stops" => args.stops = usize::try_from(arguments.number(&argument)?)?,
+                "--seed" => args.seed = arguments.number(&argument)?,
                 "--short" => (args.short, args.stops) = (true, 60),
-                other => bail!("there is no argument `{other}`: `cargo xtask campaign stop --help` lists them"),
+                other => return Err(arguments.unknown(other)),
             }
         }
         Ok(args)
@@ -84,7 +79,7 @@ impl Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let args = Args::parse(std::env::args().skip(1))?;
+    let args = Args::parse(Arguments::of("stop"))?;
     table::say(&format!("{}\nseed {}", machine::description(), args.seed))?;
     let (began, load) = (Instant::now(), machine::load());
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

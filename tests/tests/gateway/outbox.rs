@@ -98,7 +98,7 @@ async fn what_a_plugin_publishes_is_a_line_in_the_sinks_file() {
     until(|| outbox.delivered().len() == 1).await;
     let line = outbox.delivered().remove(0);
     let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-    assert_eq!((text("id"), text("source")), (header(&answer, "x-ids"), "publisher".to_owned()));
+    assert_eq!((text("id"), text("source")), (header(&answer, "x-ids"), "/plugins/publisher".to_owned()));
     assert_eq!((text("type"), text("subject")), ("audit.login".to_owned(), "alice".to_owned()));
     assert_eq!(line["data"]["user"], "alice");
     let many = publish(&gateway, &[("x-body", "n"), ("x-count", "20"), ("x-at-once", "1"), ("x-key", "k")]).await;

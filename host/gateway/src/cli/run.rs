@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Failure, RunArgs, print};
 use crate::capabilities::Capabilities;
-use crate::config::{Config, HumanDuration};
+use crate::config::{self, Config, HumanDuration};
 use crate::control::Control;
 use crate::gateway::{Addresses, Gateway, Start};
 use crate::plugins::{self, Loader, Progress};
@@ -66,8 +66,12 @@ async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) ->
             tracing::info!(%signal, "stopped before it was ready");
             supervisor.stopping();
             // Plugins that are loaded by now have served nothing and hold nothing: they are let go.
-            let grace = config.shutdown.grace;
-            capabilities.close().await;
+            let config::Shutdown { grace, flush, .. } = config.shutdown;
+            // A broker or a disk that does not answer holds up no exit. What is accepted and not synced by then is in the
+            // file, and is found there by the next start.
+            if tokio::time::timeout(flush, capabilities.close()).await.is_err() {
+                tracing::warn!(waited = %HumanDuration(flush), "not everything could be let go of in time");
+            }
             return Ok(finish(&Report::before_ready(signal.as_str(), grace), report_file));
         }
     };

@@ -171,9 +171,13 @@ pub(super) fn shutdown(table: Option<Table<'_>>) -> Shutdown {
     shutdown
 }
 
+/// The gateway tells itself when a broker goes and comes back. Its client's own lines about that are left out, unless the
+/// operator writes a filter.
+const DEFAULT_LEVEL: &str = "info,async_nats=error";
+
 /// `[log]`
 pub(super) fn log(table: Option<Table<'_>>) -> Log {
-    let mut log = Log { level: "info".to_owned(), format: LogFormat::Text, access: true };
+    let mut log = Log { level: DEFAULT_LEVEL.to_owned(), format: LogFormat::Text, access: true };
     if let Some(table) = table {
         if let Some(level) = table.string("level") {
             match level_problem(level.get_ref()) {

@@ -7,14 +7,16 @@ use std::time::Duration;
 const DURATIONS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// The units of a size and their length in bytes.
-const SIZES: [(&str, u64); 7] = [
+const SIZES: [(&str, u64); 9] = [
     ("B", 1),
     ("KB", 1_000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
 ];
 
 /// Read `"250ms"`, `"5s"`, `"2m"`, `"1h"`. `Err` says what is wrong with it.
@@ -31,7 +33,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     quantity(text, &SIZES).map_err(|error| match error {
         QuantityError::Number => "a size is a whole number and a unit",
-        QuantityError::Unit => "the units of a size are B, KiB, MiB, GiB, KB, MB and GB",
+        QuantityError::Unit => "the units of a size are B, KiB, MiB, GiB, TiB, KB, MB, GB and TB",
         QuantityError::Overflow => "this size is out of all proportion",
     })
 }
@@ -101,7 +103,8 @@ impl fmt::Display for HumanSize {
             0..1024 => format!("{}B", self.0),
             1024..0x10_0000 => format!("{}KiB", scale(1 << 10)),
             0x10_0000..0x4000_0000 => format!("{}MiB", scale(1 << 20)),
-            _ => format!("{}GiB", scale(1 << 30)),
+            0x4000_0000..0x100_0000_0000 => format!("{}GiB", scale(1 << 30)),
+            _ => format!("{}TiB", scale(1 << 40)),
         };
         f.pad(&text)
     }
@@ -138,7 +141,8 @@ mod tests {
         assert_eq!(size("1MB"), Ok(1_000_000));
         assert_eq!(size("512kib"), Ok(512 << 10));
         assert_eq!(size("7B"), Ok(7));
-        for wrong in ["", "64", "64M", "MiB", "-1KiB", "0.5GiB", "99999999999GiB"] {
+        assert_eq!((size("1TiB"), size("2TB")), (Ok(1 << 40), Ok(2_000_000_000_000)));
+        for wrong in ["", "64", "64M", "MiB", "-1KiB", "0.5GiB", "99999999999GiB", "99999999TiB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }
@@ -156,6 +160,8 @@ mod tests {
         assert_eq!(HumanSize(32 << 20).to_string(), "32MiB");
         assert_eq!(HumanSize(1_536).to_string(), "1.5KiB");
         assert_eq!(HumanSize(100).to_string(), "100B");
+        assert_eq!(HumanSize(1_023 << 30).to_string(), "1023GiB");
+        assert_eq!(HumanSize(3 << 39).to_string(), "1.5TiB");
     }
 
     proptest! {

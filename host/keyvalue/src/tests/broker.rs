@@ -1,6 +1,6 @@
 //! A real nats-server, and what becomes of a bucket when it is away.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{Credentials, Nats, NatsConfig, Storage, Store};
 /// Set where there is no NATS server and none can be had; says why. Tests that need one are skipped then.
 const WITHOUT: &str = "TIDEGATE_TEST_WITHOUT_NATS";
 
-/// A server with JetStream on a free port. Dropped, it is killed.
+/// A server with JetStream on a port that the system has given it. Dropped, it is killed.
 pub(super) struct Broker {
     binary: PathBuf,
     process: Child,
@@ -32,21 +32,27 @@ impl Broker {
             return None;
         }
         let binary = installed().expect("nats-server is installed: `cargo xtask test` does that, where it can");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let (folder, address) = (tempfile::tempdir().expect("a folder"), free.expect("a free port"));
-        let process = spawn(&binary, folder.path(), address);
-        let broker = Self { binary, process, folder, address };
-        broker.answers().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = spawn(&binary, folder.path(), "-1");
+        let mut broker = Self { binary, process, folder, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        broker.listens().await;
         Some(broker)
     }
 
-    async fn answers(&self) {
-        let connecting = async {
-            while tokio::net::TcpStream::connect(self.address).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Wait until it says where it listens, which it writes into a file.
+    async fn listens(&mut self) {
+        let ports = self.folder.path().join(format!("nats-server_{}.ports", self.process.id()));
+        let starting = async {
+            loop {
+                match address_in(&ports) {
+                    Some(address) => break address,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+                let ended = self.process.try_wait().expect("it is ours");
+                assert!(ended.is_none(), "nats-server has ended: {ended:?}");
             }
         };
-        tokio::time::timeout(HANGS, connecting).await.expect("nats-server starts");
+        self.address = tokio::time::timeout(HANGS, starting).await.expect("nats-server starts");
     }
 
     fn kill(&mut self) {
@@ -55,8 +61,8 @@ impl Broker {
     }
 
     async fn again(&mut self) {
-        self.process = spawn(&self.binary, self.folder.path(), self.address);
-        self.answers().await;
+        self.process = spawn(&self.binary, self.folder.path(), &self.address.port().to_string());
+        self.listens().await;
     }
 }
 
@@ -76,14 +82,24 @@ fn installed() -> Option<PathBuf> {
     std::env::split_paths(&path).chain(others).map(|folder| folder.join("nats-server")).find(|file| file.is_file())
 }
 
-fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> Child {
+fn spawn(binary: &Path, folder: &Path, port: &str) -> Child {
     Command::new(binary)
-        .args(["-js", "-a", "127.0.0.1", "-p", &address.port().to_string(), "-sd"])
+        .args(["-js", "-a", "127.0.0.1", "-p", port, "-sd"])
+        .arg(folder)
+        .arg("--ports_file_dir")
         .arg(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("nats-server can be run")
+}
+
+/// The address in a file that says where a server listens: `{"nats":["nats://127.0.0.1:4222"], ..}`.
+fn address_in(file: &Path) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (_, rest) = text.split_once("nats://")?;
+    let (address, _) = rest.split_once('"')?;
+    address.parse().ok()
 }
 
 fn config(broker: &Broker, bucket: &str) -> NatsConfig {

@@ -1,5 +1,6 @@
 //! An event as a CloudEvent (CloudEvents 1.0.2) in binary mode: the body is the body, and the rest stands in header
-//! fields whose names begin with `ce-`. HTTP and NATS carry the same fields.
+//! fields whose names begin with `ce-`. HTTP and NATS carry the same fields. What says who published it is made here for
+//! every kind of sink.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,7 @@ pub(super) fn fields(event: &Event, source: &str) -> Vec<(String, String)> {
     let mut field = |name: &str, value: &str| fields.push((format!("ce-{name}"), percent_encoded(value)));
     field("specversion", "1.0");
     field("id", &event.id.to_string());
-    field("source", &format!("{source}/plugins/{}", event.source));
+    field("source", &source_of(event, source));
     field("type", &event.topic);
     field("time", &timestamp(event.accepted));
     if let Some(key) = &event.key {
@@ -25,6 +26,13 @@ pub(super) fn fields(event: &Event, source: &str) -> Vec<(String, String)> {
         field(name, value);
     }
     fields
+}
+
+/// Who published an event, as CloudEvents wants it: a URI reference. The names of plugins need no encoding in one.
+///
+/// `before` comes first: empty, or a URI without a slash at its end.
+pub(super) fn source_of(event: &Event, before: &str) -> String {
+    format!("{before}/plugins/{}", event.source)
 }
 
 /// The content type, if there is one. One that makes the receiver look for the whole event in the body, names of its own

@@ -3,7 +3,8 @@
 //! | member | is |
 //! |---|---|
 //! | `specversion` | `1.0` |
-//! | `id`, `source`, `type` | the event's id, its publisher, its topic |
+//! | `id`, `type` | the event's id, its topic |
+//! | `source` | its publisher, `/plugins/NAME` |
 //! | `subject` | the key, if there is one |
 //! | `time` | when it was accepted, RFC 3339 in UTC |
 //! | `datacontenttype` | the media type, if there is one |
@@ -17,6 +18,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::cloud_event::source_of;
 use crate::event::Event;
 
 /// Nesting that readers of JSON may be trusted with. A body that has more of it goes as a string.
@@ -28,7 +30,7 @@ pub fn line(event: &Event) -> String {
     let mut line = String::with_capacity(event.body.len() + 256);
     line.push_str("{\"specversion\":\"1.0\"");
     member(&mut line, "id", &event.id.hyphenated().to_string());
-    member(&mut line, "source", &event.source);
+    member(&mut line, "source", &source_of(event, ""));
     member(&mut line, "type", &event.topic);
     if let Some(key) = &event.key {
         member(&mut line, "subject", key);
@@ -139,7 +141,7 @@ mod tests {
     fn a_line_has_the_members_of_cloudevents() {
         assert_eq!(
             line(&event(Some("application/json"), b"{\"n\": 1}")),
-            "{\"specversion\":\"1.0\",\"id\":\"01990000-0000-7000-8000-000000000001\",\"source\":\"audit\",\
+            "{\"specversion\":\"1.0\",\"id\":\"01990000-0000-7000-8000-000000000001\",\"source\":\"/plugins/audit\",\
              \"type\":\"audit.login\",\"subject\":\"alice \\\"a\\\"\",\"time\":\"2023-11-14T22:13:20.000001Z\",\
              \"datacontenttype\":\"application/json\",\"traceparent\":\"00-1\",\"data\":{\"n\": 1}}\n"
         );

@@ -10,7 +10,9 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::Notify;
 use tracing::Instrument;
 
-use super::{Aside, Inner, Lease};
+use super::Inner;
+use super::aside::Aside;
+use super::lease::Lease;
 use crate::contract::{Hook, Hooks};
 use crate::error::{EndCause, Unavailable};
 use crate::hooks::OnDeferred;

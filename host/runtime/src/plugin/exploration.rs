@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
+use std::task::Poll;
 
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
@@ -16,14 +17,20 @@ use tokio::sync::Notify;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, StoreContextMut};
 
+use super::call::{Finish, Times};
+use super::lease::Lease;
 use super::*;
 use crate::engine::{Reservation, Space};
 use crate::environment::{Environment, Randomness, Sleep, Ticks};
-use crate::exchange::BadReply;
+use crate::error::Unavailable;
+use crate::exchange::{BadReply, Exchange};
 use crate::explore::explore;
-use crate::hooks::Functions;
+use crate::grants::Grants;
+use crate::hooks::{Call, Functions};
 use crate::host::{Allowance, Guest, LifecycleView};
-use crate::stop::{DrainRecord, StopOutcome, StopRecord};
+use crate::limits::{Deferred, Instances, Recycle};
+use crate::pool::Acquired;
+use crate::stop::{DrainRecord, StopOutcome, StopReason, StopRecord};
 use crate::sync;
 
 /// A component that asks the host how long to take for its hooks, and what to do with snapshots.

@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Aside, Inner, Lease, Slot};
+use super::aside::Aside;
+use super::lease::Lease;
+use super::{Inner, Slot};
 use crate::environment::{Clock, Moment};
 use crate::hooks::OnTick;
 use crate::limits::Isolation;

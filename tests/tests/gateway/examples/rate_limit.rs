@@ -1,6 +1,9 @@
 //! `rate-limit`: each client has its rate, in one gateway and in a fleet, and the operator says what is worse when the
 //! counts cannot be had.
 
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use futures_util::future::join_all;
 use tidegate_tests::client::{Answer, Client, get};
 use tidegate_tests::gateway::{ConfigFile, PluginTable, TestGateway};
@@ -8,17 +11,27 @@ use tidegate_tests::nats::NatsServer;
 use tidegate_tests::origin::{Origin, nobody};
 
 const LIMIT: usize = 10;
-const POLICY: &str = "\"default\";q=10;w=86400";
 const BUCKET: [&str; 2] = ["name = 'rate-limit'", "kind = 'memory'"];
 
-/// Ten requests a day, so that no window ends while a test runs.
+/// Seconds: a window of about a day that neither begins nor ends while a test runs, whatever the time is.
+static WINDOW: LazyLock<u64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let in_its_middle = |window: &u64| (window / 4..window / 4 * 3).contains(&(now % window));
+    (43_200..=86_400).rev().find(in_its_middle).expect("a window that is shorter by a second is shifted by hours")
+});
+
+fn policy() -> String {
+    format!("\"default\";q={LIMIT};w={}", *WINDOW)
+}
+
+/// Ten requests in a window.
 fn limiter(name: &str, on_trouble: &str) -> PluginTable {
     PluginTable::example("rate-limit")
         .named(name)
         .set("instances = 4")
         .grant("kv = ['rate-limit']")
         .config(&format!("limit = {LIMIT}"))
-        .config("window = 86400")
+        .config(&format!("window = {}", *WINDOW))
         .config("header = 'x-api-key'")
         .config(&format!("on_trouble = '{on_trouble}'"))
 }
@@ -51,17 +64,17 @@ async fn a_client_over_its_rate_is_told_when_to_come_again_and_no_other_is_affec
     let client = gateway.client();
     for left in (0..LIMIT as u64).rev() {
         let answer = ask(&client, "/", "one").await;
-        assert_eq!((answer.status, answer.header("ratelimit-policy"), rest(&answer).0), (200, POLICY, left));
+        assert_eq!((answer.status, answer.header("ratelimit-policy"), rest(&answer).0), (200, &*policy(), left));
     }
     let seen = origin.requests();
     let refused = ask(&client, "/", "one").await;
     assert_eq!(
         (refused.status, refused.header("ratelimit-policy"), refused.text().as_str()),
-        (429, POLICY, "too many requests\n")
+        (429, &*policy(), "too many requests\n")
     );
     let wait: u64 = refused.header("retry-after").parse().expect("seconds");
     assert_eq!(rest(&refused), (0, wait));
-    assert!((1..=2 * 86_400).contains(&wait), "{wait}");
+    assert!((1..=2 * *WINDOW).contains(&wait), "{wait}");
     assert_eq!(origin.requests(), seen, "the origin hears nothing of it");
     assert_eq!(rest(&ask(&client, "/", "two").await).0, 9, "another client");
     assert_eq!(rest(&client.get("/").await).0, 9, "one without the field goes by its address");

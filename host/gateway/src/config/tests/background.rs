@@ -6,7 +6,7 @@ use super::*;
 
 /// A plugin with these lines.
 fn plugin(lines: &str) -> Plugin {
-    parse(&with(&format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{lines}"))).plugins[0].clone()
+    parse(&with_plugin(lines)).plugins[0].clone()
 }
 
 #[test]

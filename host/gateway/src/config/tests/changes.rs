@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn nobody_watches_and_a_minute_is_for_rolling_back_unless_the_file_says_otherwise() {
-    let reload = |text: &str| Config::parse(&with(text), Path::new("tidegate.toml")).expect("sound").reload;
+    let reload = |text: &str| parse(&with(text)).reload;
     assert_eq!((reload("").watch, reload("").rollback), (None, Duration::from_secs(60)));
     let told = reload("[reload]\nwatch = \"2s\"\nrollback = \"0s\"\n");
     assert_eq!((told.watch, told.rollback), (Some(Duration::from_secs(2)), Duration::ZERO));
@@ -13,10 +13,7 @@ fn nobody_watches_and_a_minute_is_for_rolling_back_unless_the_file_says_otherwis
 
 #[test]
 fn a_plugin_is_given_up_at_sixteen_faults_in_a_row_unless_the_file_says_otherwise() {
-    let quarantine = |line: &str| {
-        let text = with(&format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{line}"));
-        Config::parse(&text, Path::new("tidegate.toml")).expect("sound").plugins[0].quarantine
-    };
+    let quarantine = |line: &str| parse(&with_plugin(line)).plugins[0].quarantine;
     assert_eq!(quarantine(""), Some(16));
     assert_eq!(quarantine("quarantine = 10\n"), Some(10));
     assert_eq!(quarantine("quarantine = false\n"), None);

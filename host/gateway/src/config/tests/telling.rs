@@ -2,13 +2,9 @@
 
 use super::*;
 
-fn plugin(lines: &str) -> String {
-    with(&format!("[[plugin]]\nname = \"a\"\npath = \"a.wasm\"\n{lines}"))
-}
-
 #[test]
 fn a_plugin_keeps_no_numbers_unless_the_file_says_so_and_then_256_series() {
-    let series = |grant: &str| parse(&plugin(&format!("[plugin.grants]\n{grant}\n"))).plugins[0].grants.metrics;
+    let series = |grant: &str| parse(&with_plugin(&format!("[plugin.grants]\n{grant}\n"))).plugins[0].grants.metrics;
     assert_eq!((series(""), series("metrics = false")), (None, None));
     assert_eq!((series("metrics = true"), series("metrics = {}")), (Some(256), Some(256)));
     assert_eq!(series("metrics = { series = 1000 }"), Some(1000));
@@ -16,7 +12,7 @@ fn a_plugin_keeps_no_numbers_unless_the_file_says_so_and_then_256_series() {
 
 #[test]
 fn a_plugin_writes_a_thousand_lines_and_a_mebibyte_a_second_unless_the_file_says_otherwise() {
-    let limits = |lines: &str| parse(&plugin(&format!("[plugin.limits]\n{lines}\n"))).plugins[0].limits;
+    let limits = |lines: &str| parse(&with_plugin(&format!("[plugin.limits]\n{lines}\n"))).plugins[0].limits;
     assert_eq!((limits("").log_lines, limits("").log_bytes), (1_000, 1 << 20));
     let told = limits("log_lines = 10\nlog_bytes = \"8KiB\"");
     assert_eq!((told.log_lines, told.log_bytes), (10, 8 << 10));
@@ -25,7 +21,7 @@ fn a_plugin_writes_a_thousand_lines_and_a_mebibyte_a_second_unless_the_file_says
 #[test]
 fn other_forms_of_them_are_refused() {
     check(
-        &plugin("[plugin.grants]\nmetrics = 5\n[plugin.limits]\nlog_lines = 0\nlog_bytes = \"1KiB\"\n"),
+        &with_plugin("[plugin.grants]\nmetrics = 5\n[plugin.limits]\nlog_lines = 0\nlog_bytes = \"1KiB\"\n"),
         r#"
 error: `metrics` has the wrong type
  --> tidegate.toml:5:11
@@ -47,7 +43,7 @@ error: `log_bytes` is out of range
 "#,
     );
     check(
-        &plugin("[plugin.grants]\nmetrics = { series = 10001, serie = 1 }\n"),
+        &with_plugin("[plugin.grants]\nmetrics = { series = 10001, serie = 1 }\n"),
         r#"
 error: `series` is out of range
  --> tidegate.toml:5:22
