@@ -11,7 +11,7 @@ use tidegate_runtime::environment::Used;
 use crate::plugin::Plugin;
 
 /// The environment variable that has baselines written anew: `TIDEGATE_BASELINE=update`.
-pub const UPDATE: &str = "TIDEGATE_BASELINE";
+const UPDATE: &str = "TIDEGATE_BASELINE";
 
 /// What a call of a hook may use at most. What is not named is not bounded.
 #[derive(Debug, Clone, Copy)]
