@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `bucket` | what a plugin holds: the checks of keys, values and cursors |
 //! | `store` | the backends behind one interface, and what they are asked |
-//! | `memory`, `sqlite`, `nats` | a backend each |
+//! | `memory`, `sqlite`, `nats` | a backend each; the last two are features of this crate |
 //! | `counts` | how often what was done, and how it went |
 //! | `error` | why something was not done |
 //!
@@ -22,7 +22,9 @@ mod bucket;
 mod counts;
 mod error;
 mod memory;
+#[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 
@@ -30,6 +32,8 @@ pub use bucket::{LONGEST_KEY, PAGE, PluginBucket};
 pub use counts::{Counts, Operation, Outcome};
 pub use error::{OpenError, StoreError};
 pub use memory::Memory;
+#[cfg(feature = "nats")]
 pub use nats::{Credentials, Nats, NatsConfig, Storage};
+#[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteConfig};
 pub use store::{Bounds, Namespace, Page, Store, Usage, WhenFull};

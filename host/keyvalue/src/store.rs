@@ -7,7 +7,11 @@ use futures_util::future::BoxFuture;
 use tidegate_runtime::grants::Entry;
 
 use crate::error::StoreError;
-use crate::{Memory, Nats, Sqlite};
+use crate::Memory;
+#[cfg(feature = "nats")]
+use crate::Nats;
+#[cfg(feature = "sqlite")]
+use crate::Sqlite;
 
 /// How much a namespace may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +81,10 @@ pub enum Store {
     /// In this process.
     Memory(Memory),
     /// In a file.
+    #[cfg(feature = "sqlite")]
     Sqlite(Sqlite),
     /// At a broker.
+    #[cfg(feature = "nats")]
     Nats(Box<Nats>),
 }
 
@@ -88,7 +94,9 @@ impl Store {
     pub fn namespace(&self, owner: Option<&str>) -> Arc<dyn Namespace> {
         match self {
             Self::Memory(memory) => memory.namespace(owner),
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.namespace(owner),
+            #[cfg(feature = "nats")]
             Self::Nats(nats) => nats.namespace(owner),
         }
     }
@@ -97,7 +105,9 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Memory(_) => {}
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.close().await,
+            #[cfg(feature = "nats")]
             Self::Nats(nats) => nats.close(),
         }
     }
