@@ -32,7 +32,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.events = self.events.saturating_add(other.events);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
@@ -69,6 +69,12 @@ impl Account {
 
     pub(crate) fn used(&self) -> Usage {
         self.used
+    }
+
+    /// Whether more than half of the room is taken. Up to there nobody is refused for want of it, but for a single call that
+    /// wants the other half.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.used.events > self.limits.max_events / 2 || self.used.bytes > self.limits.max_bytes / 2
     }
 
     pub(crate) fn enter(&mut self, source: &Arc<str>) {
