@@ -317,3 +317,88 @@ impl Drop for Flushing<'_> {
         inbox.flushes = inbox.flushes.saturating_sub(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Limits;
+    use crate::store::write::Outcome;
+
+    fn shared(max_events: u64) -> Shared {
+        Shared::new(Account::new(Limits { max_events, ..Limits::default() }), Vec::new())
+    }
+
+    fn settled(seq: i64) -> Settled {
+        Settled { seq, sink: 1, outcome: Outcome::Delivered }
+    }
+
+    fn publish(shared: &Shared) {
+        let (source, usage) = (Arc::from("p"), Usage { events: 1, bytes: 1 });
+        shared.account().reserve(&source, usage).expect("room");
+        let (topic, (reply, _)) = (Arc::from("t"), oneshot::channel());
+        shared.publish(Publish { source, topic, drafts: vec![Draft::default()], usage, sinks: Vec::new(), reply });
+    }
+
+    /// How long what has been settled may wait.
+    fn wait(shared: &Shared) -> Duration {
+        let at = shared.inbox().settle_at.expect("something is settled");
+        at.saturating_duration_since(Instant::now())
+    }
+
+    #[test]
+    fn a_publish_takes_no_settlement_with_it_before_that_is_due() {
+        let shared = shared(100);
+        shared.settle([settled(1)]);
+        // However slow this machine is.
+        shared.inbox().settle_at = Some(Instant::now() + Duration::from_secs(3_600));
+        publish(&shared);
+        let before = shared.work(None);
+        assert!(matches!((before.publishes.len(), before.settle), (1, Settle::Later)));
+        // Nothing is published, and this returns.
+        shared.inbox().settle_at = Some(Instant::now());
+        let after = shared.work(None);
+        assert!(matches!((after.publishes.len(), after.settle), (0, Settle::Now(settled)) if settled.len() == 1));
+    }
+
+    #[test]
+    fn many_settlements_wait_for_nothing() {
+        let shared = shared(100);
+        shared.settle((1..MOST_SETTLED as i64).map(settled));
+        shared.settle([settled(0)]);
+        assert_eq!(wait(&shared), Duration::ZERO);
+    }
+
+    #[test]
+    fn while_more_than_half_of_the_room_is_taken_settlements_wait_for_a_short_time_only() {
+        let shared = shared(4);
+        (0..3).for_each(|_| publish(&shared));
+        shared.settle([settled(1)]);
+        assert!(wait(&shared) <= SHORT_LINGER);
+    }
+
+    #[test]
+    fn a_flush_hurries_what_waits_and_what_comes_until_it_is_given_up() {
+        let shared = shared(100);
+        shared.settle([settled(1)]);
+        let flushing = shared.begin_flush();
+        assert_eq!(wait(&shared), Duration::ZERO);
+        let Work { settle: Settle::Now(_), .. } = shared.work(None) else { panic!("it is due") };
+        shared.settle([settled(2)]);
+        assert!(wait(&shared) <= SHORT_LINGER);
+        assert!(shared.is_flushing());
+        drop(flushing);
+        assert!(!shared.is_flushing());
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_settled_before_its_time_but_by_a_close() {
+        let shared = shared(100);
+        shared.settle((0..MOST_SETTLED as i64).map(settled));
+        publish(&shared);
+        let again = Some(Instant::now() + Duration::from_secs(3_600));
+        assert!(matches!(shared.work(again).settle, Settle::Later));
+        shared.close();
+        let Work { publishes, settle, after } = shared.work(again);
+        assert!(matches!((publishes.len(), settle, after), (0, Settle::Now(_), After::End)));
+    }
+}
