@@ -82,6 +82,7 @@ pub(crate) struct Work {
     pub(crate) publishes: Vec<Publish>,
     /// Whether deliveries are settled now as well, and those that are new.
     pub(crate) settle: Settle,
+    /// What comes after that.
     pub(crate) after: After,
 }
 
@@ -110,7 +111,7 @@ pub(crate) struct Publish {
     pub(crate) topic: Arc<str>,
     pub(crate) drafts: Vec<Draft>,
     pub(crate) usage: Usage,
-    /// Those who take the topic, as places in `Shared::desks`.
+    /// Those who take the topic, as places in [`Shared::desks`].
     pub(crate) sinks: Vec<usize>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Uuid>, PublishError>>,
 }
@@ -214,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// From now on until what is returned is dropped, nobody lingers.
+    /// From now on until what is returned is dropped, deliveries do not wait for others, nor for long to be settled.
     pub(crate) fn begin_flush(&self) -> Flushing<'_> {
         let mut inbox = self.inbox();
         inbox.flushes += 1;

@@ -1,8 +1,9 @@
 //! The one thread that changes the file.
 //!
 //! Whatever is published when a transaction begins goes into it: one wait for the disk serves everybody who publishes at
-//! that time. What the sinks have done goes into few and large ones. A transaction that fails takes nothing: its publishes are refused, and what the sinks have done with events is
-//! kept in memory and tried again, so that a full disk costs a repeated delivery after a crash and nothing else.
+//! that time. What the sinks have done goes into few and large ones. A transaction that fails takes nothing: its publishes
+//! are refused, and what the sinks have done with events is kept in memory and tried again, so that a full disk costs a
+//! repeated delivery after a crash and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
