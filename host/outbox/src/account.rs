@@ -32,7 +32,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.events = self.events.saturating_add(other.events);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
@@ -69,6 +69,12 @@ impl Account {
 
     pub(crate) fn used(&self) -> Usage {
         self.used
+    }
+
+    /// Whether more than half of the room is taken. Up to there a source is refused only if it wants more at once than is set
+    /// aside for it.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.used.events > self.limits.max_events / 2 || self.used.bytes > self.limits.max_bytes / 2
     }
 
     pub(crate) fn enter(&mut self, source: &Arc<str>) {
@@ -160,6 +166,20 @@ mod tests {
         account.release(&sources[1], ONE);
         assert_eq!(account.reserve(&sources[0], ONE), Err(Full), "what b gives back is b's");
         assert_eq!(account.reserve(&sources[1], ONE), Ok(()));
+    }
+
+    #[test]
+    fn it_is_tight_before_anybody_is_refused() {
+        let (mut account, sources) = account(100, 1_000_000, &["a", "b", "c"]);
+        assert_eq!(fill(&mut account, &sources[0]), 68);
+        assert!(account.is_tight());
+        let all = account.used();
+        account.release(&sources[0], all);
+        let (half, more) = (Usage { events: 50, bytes: 500_000 }, Usage { events: 0, bytes: 1 });
+        account.reserve(&sources[0], half).expect("room");
+        assert!(!account.is_tight());
+        account.reserve(&sources[1], more).expect("room");
+        assert!(account.is_tight(), "bytes");
     }
 
     #[test]

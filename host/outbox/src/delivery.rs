@@ -17,20 +17,21 @@ use tokio_util::sync::CancellationToken;
 
 use self::queue::{Next, Queue};
 use crate::event::Event;
+use crate::fresh::New;
 use crate::outbox::SinkSpec;
 use crate::reader::{Reader, Which};
+use crate::shared::Shared;
 use crate::sink::{Problem, Sink, SinkError};
 use crate::status::{self, Desk};
 use crate::store::read::Waiting;
 use crate::store::write::{Outcome, Settled};
-use crate::writer::Shared;
 
 /// Bodies that are read at a time, bytes.
 const READ_BYTES: usize = 4 << 20;
 /// Events that are read at a time.
 const READ_EVENTS: usize = 1_024;
 /// How long an event waits for others to be delivered with it: one by one, each would cost the machine as much as many do.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(10);
 /// Dead letters are logged one by one up to one per this time; the others are counted.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 /// What a receiver says goes into the file and the log; more than this is not wanted there. Characters.
@@ -126,7 +127,7 @@ impl Worker {
         tokio::select! {
             () = pause => {}
             // While it is out of reach, what is new changes nothing but the order of things to come.
-            () = self.desk.arrived.notified() => tokio::time::sleep(LINGER).await,
+            () = self.desk.arrived.notified() => self.linger().await,
             changed = self.flush.changed() => match changed {
                 Ok(()) => self.queue.hurry(),
                 // Nobody is left who could ask; the token ends this.
@@ -135,12 +136,37 @@ impl Worker {
         }
     }
 
-    /// Read what has come, as far as there is room.
-    async fn refill(&mut self) {
-        let committed = self.desk.committed.load(Ordering::Acquire);
-        if committed <= self.read_to || !self.queue.wants_more(READ_EVENTS) {
+    /// Others may come, unless somebody waits for this one.
+    async fn linger(&mut self) {
+        if self.shared.is_flushing() {
             return;
         }
+        tokio::select! {
+            () = tokio::time::sleep(LINGER) => {}
+            changed = self.flush.changed() => if changed.is_ok() {
+                self.queue.hurry();
+            }
+        }
+    }
+
+    /// Take what has come, as far as there is room: from memory, or from the file if this is behind.
+    async fn refill(&mut self) {
+        if !self.queue.wants_more(READ_EVENTS) {
+            return;
+        }
+        let new = self.desk.fresh().take(self.read_to);
+        match new {
+            New::Nothing => {}
+            New::Here(events, up_to) => {
+                self.read_to = up_to;
+                events.into_iter().for_each(|(seq, event)| self.queue.push(seq, 0, event));
+            }
+            New::InFile(committed) => self.read(committed).await,
+        }
+    }
+
+    /// Read from the file, which has everything up to `committed`.
+    async fn read(&mut self, committed: i64) {
         let which = Which::After(self.read_to, READ_EVENTS, READ_BYTES);
         match self.reader.read(self.desk.number, which).await {
             Ok(found) => {

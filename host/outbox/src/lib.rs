@@ -9,7 +9,10 @@
 //! | `account` | how much is in it, and who may still put something in |
 //! | `store` | the file: schema, rows and their checksums, the lock |
 //! | `writer` | the one thread that changes the file; publishes that wait are committed together |
-//! | `reader` | the one thread that reads events back for the delivery |
+//! | `shared` | what the threads and tasks share, and what waits for the writer |
+//! | `fresh` | what has been accepted lately, in memory, for deliveries that keep up |
+//! | `ids` | how events are told apart |
+//! | `reader` | the one thread that reads events back for deliveries that do not |
 //! | `delivery` | one task per sink: order, retries, dead letters |
 //! | `sink` | where events go |
 //! | `status` | what can be said of it while it runs |
@@ -18,9 +21,12 @@
 mod account;
 mod delivery;
 pub mod event;
+mod fresh;
+mod ids;
 pub mod offline;
 mod outbox;
 mod reader;
+mod shared;
 pub mod sink;
 pub mod status;
 mod store;

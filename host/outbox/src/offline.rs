@@ -304,7 +304,7 @@ fn keep(
     }
     let numbers = to.sinks(sinks.into_iter())?;
     let size = crate::event::size_of(&event);
-    let accepted = Accepted { seq, event, size };
+    let accepted = Accepted { seq, event: Arc::new(event), size };
     to.commit(std::iter::once((&accepted, numbers.as_slice())), &[]).map(drop)
 }
 

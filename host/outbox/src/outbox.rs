@@ -14,12 +14,13 @@ use crate::account::{Account, Full, Limits, Usage};
 use crate::delivery::{Backoff, Worker};
 use crate::event::Draft;
 use crate::reader::Reader;
+use crate::shared::{Publish, Shared};
 use crate::sink::Sink;
-use crate::status::{Desk, Health, Orphan, Outcome, Status};
+use crate::status::{Desk, Orphan, Outcome, Status};
 use crate::store::read::{last, tallies, usage};
 use crate::store::{self, Durability, OpenError, Store, describe};
 use crate::topic::{self, Pattern};
-use crate::writer::{Errand, Publish, Shared, What, Writer};
+use crate::writer::Writer;
 
 /// The most events that are published at once.
 pub const MOST_AT_ONCE: usize = 1_000;
@@ -134,8 +135,7 @@ impl Outbox {
         let mut desks = Vec::new();
         for (number, sink) in numbers.into_iter().zip(&sinks) {
             assert!(!desks.iter().any(|desk: &Arc<Desk>| desk.number == number), "sink names are unique");
-            let desk = Desk::new(number, Arc::clone(&sink.name), sink.topics.clone());
-            desk.committed.store(last, Ordering::Release);
+            let desk = Desk::new(number, Arc::clone(&sink.name), sink.topics.clone(), last);
             desks.push(Arc::new(desk));
         }
         let mut orphans = Vec::new();
@@ -227,24 +227,13 @@ impl Outbox {
     /// Deliver what waits: what has been put off is tried at once, and then as ever. Returns when nothing waits any more.
     /// Bounding it is the caller's.
     pub async fn flush(&self) {
+        let shared = &self.core.shared;
+        let _flushing = shared.begin_flush();
         self.flush.send_modify(|round| *round += 1);
-        let mut pending = self.core.shared.pending.subscribe();
+        let mut pending = shared.pending.subscribe();
+        shared.tell_pending();
         // Its sender is a part of `self`.
         let _ = pending.wait_for(|pending| *pending == 0).await;
-    }
-
-    /// Sync everything that has been accepted to the disk.
-    ///
-    /// # Errors
-    /// When the disk cannot.
-    pub async fn sync(&self) -> Result<(), String> {
-        let (reply, answer) = oneshot::channel();
-        self.core.shared.send(Errand { what: What::Sync, reply });
-        match answer.await {
-            Ok(done) => done.map(drop),
-            Err(_) if matches!(self.core.shared.health(), Health::Closed) => Ok(()),
-            Err(_) => Err("the thread that writes the outbox is gone".to_owned()),
-        }
     }
 
     /// End: nothing is published or delivered any more, what has been accepted is synced to the disk, and the file is let

@@ -1,11 +1,13 @@
 //! What can be said of an outbox while it runs: for metrics, for the admin API, for a person.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
+use crate::fresh::Fresh;
+use crate::store::write::Accepted;
 use crate::topic::Pattern;
 
 /// What has become of an event, as the label of a counter. An event for two sinks is delivered twice.
@@ -150,10 +152,9 @@ pub(crate) struct Desk {
     pub(crate) damaged: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) failures: AtomicU64,
-    /// The last place in the order that is in the file.
-    pub(crate) committed: AtomicI64,
     /// There may be something new for it.
     pub(crate) arrived: Notify,
+    fresh: Mutex<Fresh>,
     progress: Mutex<Progress>,
 }
 
@@ -166,7 +167,8 @@ pub(crate) struct Progress {
 }
 
 impl Desk {
-    pub(crate) fn new(number: i64, name: Arc<str>, topics: Vec<Pattern>) -> Self {
+    /// A desk for what is in the file up to the place `committed`, and what will be.
+    pub(crate) fn new(number: i64, name: Arc<str>, topics: Vec<Pattern>, committed: i64) -> Self {
         Self {
             number,
             name,
@@ -176,14 +178,27 @@ impl Desk {
             damaged: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            committed: AtomicI64::new(0),
             arrived: Notify::new(),
+            fresh: Mutex::new(Fresh::new(committed)),
             progress: Mutex::default(),
         }
     }
 
     pub(crate) fn takes(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// These are in the file now.
+    pub(crate) fn receive<'a>(&self, events: impl Iterator<Item = &'a Accepted>) {
+        let count = self.fresh().put(events);
+        if count > 0 {
+            self.pending.fetch_add(count, Ordering::Relaxed);
+            self.arrived.notify_one();
+        }
+    }
+
+    pub(crate) fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -126,6 +126,8 @@ async fn what_is_not_granted_too_large_or_malformed_is_refused_with_its_reason()
     assert!(told(&[("x-publish", "audit. x")]).await.starts_with("invalid: a topic is words"));
     assert_eq!(told(&[("x-publish", "audit.x"), ("x-size", "1024")]).await, "ok");
     until(|| outbox.delivered().len() == 1).await;
+    // It is written down a little later.
+    gateway.until("nothing waits", async || gateway.metric("tidegate_outbox_pending").await == 0.0).await;
     let metrics = Client::http1(gateway.admin()).get("/metrics").await.text();
     for line in [
         "tidegate_outbox_events_total{topic=\"audit.*\",outcome=\"accepted\"} 1",

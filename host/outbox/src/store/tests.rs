@@ -27,7 +27,7 @@ fn store(folder: &Path) -> Store {
 }
 
 fn accept(store: &mut Store, seq: i64, sinks: &[i64]) {
-    let accepted = Accepted { seq, event: event(7), size: 30 };
+    let accepted = Accepted { seq, event: Arc::new(event(7)), size: 30 };
     store.commit(std::iter::once((&accepted, sinks)), &[]).expect("committed");
 }
 
@@ -125,7 +125,7 @@ fn a_transaction_that_fails_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = store(folder.path());
     accept(&mut store, 2, &[1]);
-    let both = [1, 2].map(|seq| Accepted { seq, event: event(7), size: 30 });
+    let both = [1, 2].map(|seq| Accepted { seq, event: Arc::new(event(7)), size: 30 });
     // The second place is taken.
     let rows = both.iter().map(|accepted| (accepted, [1_i64].as_slice()));
     assert!(store.commit(rows, &[]).is_err());

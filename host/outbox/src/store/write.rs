@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::row::{attributes, checksum, micros};
 use super::{DAMAGED, DEAD, PENDING, Store};
@@ -13,7 +13,7 @@ use crate::event::Event;
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) seq: i64,
-    pub(crate) event: Event,
+    pub(crate) event: Arc<Event>,
     pub(crate) size: u64,
 }
 
@@ -42,19 +42,20 @@ pub(crate) struct Settled {
 pub(crate) type Freed = (Arc<str>, Usage);
 
 impl Store {
-    /// Events that are accepted, each for the sinks with these numbers, and deliveries that are settled.
+    /// Events that are accepted, each for the sinks with these numbers, and deliveries that are settled. It is least work if
+    /// these come by sink and place.
     pub(crate) fn commit<'a>(
         &mut self,
         accepted: impl Iterator<Item = (&'a Accepted, &'a [i64])>,
         settled: &[Settled],
     ) -> rusqlite::Result<Vec<Freed>> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Changes::begin(&self.connection)?;
         let mut freed = Vec::new();
-        for settled in settled {
-            settle(&transaction, settled, &mut freed)?;
+        for run in settled.chunk_by(follows) {
+            settle(&self.connection, run, &mut freed)?;
         }
         for (accepted, sinks) in accepted {
-            insert(&transaction, accepted, sinks)?;
+            insert(&self.connection, accepted, sinks)?;
         }
         transaction.commit()?;
         Ok(freed)
@@ -97,7 +98,7 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (mut removed, mut freed) = (0, Vec::new());
         for (seq, sink) in deliveries {
-            removed += drop_delivery(&transaction, *seq, *sink, &mut freed)?;
+            removed += drop_deliveries(&transaction, *sink, *seq, *seq, &mut freed)?;
         }
         transaction.commit()?;
         Ok((removed, freed))
@@ -121,7 +122,31 @@ impl Store {
     }
 }
 
-fn insert(transaction: &Transaction<'_>, accepted: &Accepted, sinks: &[i64]) -> rusqlite::Result<()> {
+/// A transaction that is taken back unless it is committed. rusqlite's own compiles its statements each time.
+struct Changes<'store>(&'store Connection);
+
+impl<'store> Changes<'store> {
+    fn begin(connection: &'store Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Changes<'_> {
+    fn drop(&mut self) {
+        // Some errors end a transaction by themselves.
+        if !self.0.is_autocommit() {
+            // If it cannot be taken back, the next one cannot begin, and says so.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn insert(transaction: &Connection, accepted: &Accepted, sinks: &[i64]) -> rusqlite::Result<()> {
     let Accepted { seq, event, size } = accepted;
     let attributes = attributes(event);
     transaction
@@ -150,8 +175,17 @@ fn insert(transaction: &Transaction<'_>, accepted: &Accepted, sinks: &[i64]) -> 
     Ok(())
 }
 
-fn settle(connection: &Connection, settled: &Settled, freed: &mut Vec<Freed>) -> rusqlite::Result<()> {
-    let Settled { seq, sink, outcome } = settled;
+/// Whether two deliveries can be dropped together: both are delivered, one right after the other.
+fn follows(one: &Settled, next: &Settled) -> bool {
+    one.sink == next.sink
+        && one.seq.checked_add(1) == Some(next.seq)
+        && one.outcome == Outcome::Delivered
+        && next.outcome == Outcome::Delivered
+}
+
+/// Deliveries of which each follows the one before it.
+fn settle(connection: &Connection, run: &[Settled], freed: &mut Vec<Freed>) -> rusqlite::Result<()> {
+    let (Some(Settled { seq, sink, outcome }), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
     let set = |state: i64, attempts: u32, problem: &str| {
         connection
             .prepare_cached("UPDATE delivery SET state = ?, attempts = ?, problem = ? WHERE seq = ? AND sink = ?")?
@@ -159,22 +193,36 @@ fn settle(connection: &Connection, settled: &Settled, freed: &mut Vec<Freed>) ->
             .map(drop)
     };
     match outcome {
-        Outcome::Delivered => drop_delivery(connection, *seq, *sink, freed).map(drop),
+        Outcome::Delivered => drop_deliveries(connection, *sink, *seq, last.seq, freed).map(drop),
         Outcome::Failed { attempts, problem } => set(PENDING, *attempts, problem),
         Outcome::Dead { attempts, problem } => set(DEAD, *attempts, problem),
         Outcome::Damaged { problem } => set(DAMAGED, 0, problem),
     }
 }
 
-fn drop_delivery(connection: &Connection, seq: i64, sink: i64, freed: &mut Vec<Freed>) -> rusqlite::Result<usize> {
-    let removed =
-        connection.prepare_cached("DELETE FROM delivery WHERE seq = ? AND sink = ?")?.execute(params![seq, sink])?;
-    let gone = connection
-        .prepare_cached(
-            "DELETE FROM event WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE seq = ?1) RETURNING source, size",
-        )?
-        .query_row([seq], |row| Ok((super::read::source(row, 0)?, super::read::size(row, 1)?)))
-        .optional()?;
-    freed.extend(gone.map(|(source, bytes)| (source, Usage { events: 1, bytes })));
+/// Drop all deliveries of a sink from the place `first` to `last`, and the events that had no others.
+fn drop_deliveries(
+    connection: &Connection,
+    sink: i64,
+    first: i64,
+    last: i64,
+    freed: &mut Vec<Freed>,
+) -> rusqlite::Result<usize> {
+    let removed = connection
+        .prepare_cached("DELETE FROM delivery WHERE seq BETWEEN ? AND ? AND sink = ?")?
+        .execute(params![first, last, sink])?;
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM event WHERE seq BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.seq = event.seq)
+         RETURNING source, size",
+    )?;
+    let mut gone = statement.query([first, last])?;
+    while let Some(row) = gone.next()? {
+        let (source, bytes) = (super::read::source(row, 0)?, super::read::size(row, 1)?);
+        let usage = Usage { events: 1, bytes };
+        match freed.last_mut() {
+            Some((before, all)) if *before == source => all.add(usage),
+            _ => freed.push((source, usage)),
+        }
+    }
     Ok(removed)
 }
