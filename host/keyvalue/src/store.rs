@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidegate_runtime::grants::Entry;
 
-use crate::error::StoreError;
 use crate::Memory;
 #[cfg(feature = "nats")]
 use crate::Nats;
 #[cfg(feature = "sqlite")]
 use crate::Sqlite;
+use crate::error::StoreError;
 
 /// How much a namespace may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub struct Runtime {
 struct Shared {
     /// The newest engine. Older ones live as long as plugins on them do.
     space: Mutex<Arc<Space>>,
-    cache: Option<Cache>,
+    cache: Option<Arc<Cache>>,
     environment: Environment,
     phase: Arc<AtomicU8>,
     abandon: CancellationToken,
@@ -75,18 +75,31 @@ impl Runtime {
         let space = Space::new(config.slots, &config.environment)?;
         let cache = config.cache.and_then(|folder| {
             let warn = |error: &std::io::Error| tracing::warn!(%error, folder = %folder.display(), "no compile cache");
-            Cache::open(&folder, space.engine()).inspect_err(warn).ok()
+            Cache::open(&folder, space.engine()).inspect_err(warn).ok().map(Arc::new)
         });
-        Ok(Self {
+        Ok(Self::on(space, cache, config.environment))
+    }
+
+    fn on(space: Arc<Space>, cache: Option<Arc<Cache>>, environment: Environment) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 space: Mutex::new(space),
                 cache,
-                environment: config.environment,
+                environment,
                 phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
                 abandon: CancellationToken::new(),
                 tasks: Tasks::new(),
             }),
-        })
+        }
+    }
+
+    /// Another runtime on the same engine: setting one up takes longer than most tests of a plugin. `None` if guests are
+    /// compiled in another way in that environment, or their epoch is advanced by another.
+    #[must_use]
+    pub fn beside(&self, environment: Environment) -> Option<Self> {
+        let own = &self.shared.environment;
+        let fits = own.gauge.is_some() == environment.gauge.is_some() && own.ticks == environment.ticks;
+        fits.then(|| Self::on(Arc::clone(&self.newest()), self.shared.cache.clone(), environment))
     }
 
     /// Slots that a plugin with these instances reserves: a replacement may live beside the instance it replaces.

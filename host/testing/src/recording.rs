@@ -254,7 +254,8 @@ fn fields(recorded: &[(String, Content)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in recorded {
         let field: HeaderName = name.parse().map_err(|error| format!("the field {name:?}: {error}"))?;
-        let value = HeaderValue::from_bytes(&value.bytes()?).map_err(|error| format!("the value of {name}: {error}"))?;
+        let value =
+            HeaderValue::from_bytes(&value.bytes()?).map_err(|error| format!("the value of {name}: {error}"))?;
         headers.append(field, value);
     }
     Ok(headers)

@@ -104,7 +104,8 @@ fn compare_fields(headers: &HeaderMap, recorded: &RecordedResponse, what: &mut V
     names.sort_unstable();
     names.dedup();
     for name in names.into_iter().filter(|name| is_compared(name)) {
-        let before: Vec<_> = recorded.headers.iter().filter(|(field, _)| field == name).map(|(_, value)| value).collect();
+        let before: Vec<_> =
+            recorded.headers.iter().filter(|(field, _)| field == name).map(|(_, value)| value).collect();
         if before.iter().any(|value| value.is_redacted()) {
             continue;
         }

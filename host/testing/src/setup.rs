@@ -1,5 +1,6 @@
 //! What is to be tested, and what surrounds it.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -262,8 +263,7 @@ impl Setup {
         let lines = Lines::default();
         let driver = Driver::new(Arc::clone(&clock), lines.dispatch())
             .map_err(|error| SetupError::Machine(error.to_string()))?;
-        let config = RuntimeConfig { slots: Runtime::slots(spec.instances), cache: self.cache, environment };
-        let runtime = Runtime::new(config).map_err(|error| SetupError::Machine(error.to_string()))?;
+        let runtime = runtime(self.cache, environment)?;
         let (stops, drains) = (Arc::<Mutex<Vec<StopRecord>>>::default(), Arc::<Mutex<Vec<DrainRecord>>>::default());
         let (stopped, drained) = (Arc::clone(&stops), Arc::clone(&drains));
         spec.grants = world.grants();
@@ -277,6 +277,26 @@ impl Setup {
         let filter = Filter::new(plugin, self.on_failure, self.upstream, &self.upstreams, Arc::clone(&clock));
         Ok(Plugin { driver, runtime, filter, clock, ledger, lines, world, stops, drains, requests: 0 })
     }
+}
+
+/// Slots of an engine: enough for most plugins; more are had by a further one.
+const SLOTS: usize = 32;
+
+/// A runtime. Those of one thread share an engine, so that a test may load a plugin some thousand times.
+fn runtime(cache: Option<PathBuf>, environment: Environment) -> Result<Runtime, SetupError> {
+    thread_local! {
+        static FIRST: RefCell<Option<(Option<PathBuf>, Runtime)>> = const { RefCell::new(None) };
+    }
+    FIRST.with_borrow_mut(|first| {
+        let same = first.as_ref().filter(|(folder, _)| *folder == cache);
+        if let Some(runtime) = same.and_then(|(_, runtime)| runtime.beside(environment.clone())) {
+            return Ok(runtime);
+        }
+        let config = RuntimeConfig { slots: SLOTS, cache: cache.clone(), environment };
+        let runtime = Runtime::new(config).map_err(|error| SetupError::Machine(error.to_string()))?;
+        *first = Some((cache, runtime.clone()));
+        Ok(runtime)
+    })
 }
 
 /// `$XDG_CACHE_HOME/tidegate/testing`, or under `~/.cache`.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tidegate_testing::recording::{self, Content, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse, RecordingError};
+use tidegate_testing::recording::{
+    self, Content, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse, RecordingError,
+};
 use tidegate_testing::{Request, Setup};
 use tidegate_tests::components;
 
@@ -21,10 +23,13 @@ fn exchange(number: u64) -> RecordedExchange {
         headers: vec![field("content-type", "text/plain")],
         body: RecordedBody { content: text("hello"), length: None },
     };
-    let mut plugin = stamp().upstream({
-        let upstream = upstream.response().expect("it is one");
-        move |_| upstream.clone()
-    }).load().expect("it loads");
+    let mut plugin = stamp()
+        .upstream({
+            let upstream = upstream.response().expect("it is one");
+            move |_| upstream.clone()
+        })
+        .load()
+        .expect("it loads");
     let answer = plugin.send(Request::get(&format!("/{number}")));
     RecordedExchange {
         schema: recording::SCHEMA,
