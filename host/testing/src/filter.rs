@@ -14,7 +14,6 @@ use tidegate_runtime::{
 
 use crate::clock::{Shared, VirtualClock};
 use crate::exchange::{Answer, By, Request, Response};
-use crate::setup::UpstreamScript;
 use crate::world::Reply;
 
 /// What happens to an exchange whose plugin fails.
@@ -25,6 +24,9 @@ pub(crate) enum OnFailure {
     /// It goes on.
     Open,
 }
+
+/// What the upstream answers.
+pub(crate) type UpstreamScript = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 
 /// A chain of one plugin between clients and an upstream.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use crate::clock::{Shared, VirtualClock};
 use crate::driver::Driver;
 use crate::error::SetupError;
 use crate::exchange::{Request, Response};
-use crate::filter::{Filter, OnFailure};
+use crate::filter::{Filter, OnFailure, UpstreamScript};
 use crate::ledger::Ledger;
 use crate::log::Lines;
 use crate::plugin::Plugin;
@@ -52,7 +52,6 @@ pub struct Setup {
 }
 
 type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
-pub(crate) type UpstreamScript = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 
 enum Component {
     File(PathBuf),
