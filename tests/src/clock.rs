@@ -8,6 +8,8 @@ use std::time::Duration;
 use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
 use tidegate_runtime::{Runtime, RuntimeConfig};
 
+use crate::plugins::cache;
+
 /// Stands still until it is advanced.
 #[derive(Default)]
 pub struct StillClock {
@@ -60,6 +62,6 @@ pub fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let clock = Arc::new(StillClock::default());
     let environment =
         Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7) };
-    let config = RuntimeConfig { slots: 8, cache: None, environment };
+    let config = RuntimeConfig { slots: 8, cache: Some(cache()), environment };
     (Runtime::new(config).unwrap_or_else(|error| panic!("{error}")), clock)
 }

@@ -13,6 +13,15 @@ static void spin(void) {
     for (volatile int i = 0;; i++) {}
 }
 
+// Until there is no more. The compiler leaves out what is allocated and never used.
+static void allocate(void) {
+    for (;;) {
+        volatile char *piece = malloc(1 << 20);
+        if (piece == NULL) abort();
+        *piece = 1;
+    }
+}
+
 bool exports_tidegate_plugin_configure_hook_configure(stateful_plugin_string_t *config, stateful_plugin_string_t *err) {
     stateful_plugin_string_free(config);
     return true;
@@ -29,8 +38,7 @@ bool exports_tidegate_plugin_request_hook_on_request(exports_tidegate_plugin_req
     if (!is_there) return true;
     if (is(how, "spin")) spin();
     if (is(how, "raise")) assert(!"raised in C");
-    // What is allocated is used, so that the compiler has to believe it.
-    if (is(how, "allocate")) for (;;) memset(malloc(1 << 20), 1, 1 << 20);
+    if (is(how, "allocate")) allocate();
     bool is_error = is(how, "error");
     tidegate_plugin_http_field_value_free(&how);
     if (is_error) stateful_plugin_string_dup(err, "an error of C");

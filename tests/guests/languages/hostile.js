@@ -7,18 +7,27 @@ export const configureHook = {
   configure() {},
 };
 
+function misbehave(how) {
+  switch (how) {
+    case "spin":
+      for (;;);
+    case "raise":
+      throw new TypeError("raised in JavaScript");
+    case "error":
+      throw "an error of JavaScript";
+    case "allocate":
+      for (;;) kept.push(new Uint8Array(1 << 20).fill(1));
+  }
+}
+
 export const requestHook = {
   onRequest(request) {
     const how = request.header("x-misbehave");
-    switch (how && decoder.decode(how)) {
-      case "spin":
-        for (;;);
-      case "raise":
-        throw new TypeError("raised in JavaScript");
-      case "error":
-        throw "an error of JavaScript";
-      case "allocate":
-        for (;;) kept.push(new Uint8Array(1 << 20).fill(1));
+    try {
+      misbehave(how && decoder.decode(how));
+    } catch (error) {
+      // As it is, it would end the instance without its text.
+      throw error instanceof Error ? `${error}\n${error.stack}` : error;
     }
     return { tag: "forward" };
   },
