@@ -8,6 +8,8 @@ use std::time::Duration;
 use tidegate_runtime::environment::{Clock, Environment, Moment, Randomness, Sleep, Ticks};
 use tidegate_runtime::{Runtime, RuntimeConfig};
 
+use crate::plugins::cache;
+
 /// Stands still until it is advanced.
 #[derive(Default)]
 pub struct StillClock {
@@ -64,7 +66,7 @@ pub fn still_runtime() -> (Runtime, Arc<StillClock>) {
         randomness: Randomness::Seeded(7),
         gauge: None,
     };
-    let config = RuntimeConfig { slots: 8, cache: None, environment };
+    let config = RuntimeConfig { slots: 8, cache: Some(cache()), environment };
     (Runtime::new(config).unwrap_or_else(|error| panic!("{error}")), clock)
 }
 
@@ -106,6 +108,6 @@ pub fn paused_runtime() -> Runtime {
         randomness: Randomness::Seeded(7),
         gauge: None,
     };
-    let config = RuntimeConfig { slots: 8, cache: None, environment };
+    let config = RuntimeConfig { slots: 8, cache: Some(cache()), environment };
     Runtime::new(config).unwrap_or_else(|error| panic!("{error}"))
 }

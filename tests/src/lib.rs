@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod components;
 pub mod gateway;
+pub mod languages;
 pub mod load;
 pub mod measure;
 pub mod nats;

@@ -28,7 +28,7 @@ pub fn runtime(instances: usize) -> Runtime {
 }
 
 /// Test processes share what they compile.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-cache"))
 }
 

@@ -82,6 +82,20 @@ async fn the_smallest_plugin_there_is_loads() {
 }
 
 #[tokio::test]
+async fn a_component_of_many_modules_has_as_many_instances_as_any_other_also_while_it_is_replaced() {
+    // As toolchains do that link libraries when the component is instantiated.
+    let library = "(core instance (instantiate $library))".repeat(40);
+    let text = format!("(component (core module $library) {library} {HOOK})");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("plugin.wasm");
+    std::fs::write(&file, component(&text)).expect("written");
+    let (runtime, fixture) = (runtime(4), Fixture { instances: 4, ..Fixture::new(file) });
+    let old = fixture.load(&runtime).await.expect("loads");
+    let new = fixture.load(&runtime).await.expect("loads beside the old version");
+    assert_eq!([old.stats(), new.stats()].map(|stats| stats.instances.idle), [4, 4]);
+}
+
+#[tokio::test]
 async fn a_hook_with_the_wrong_signature() {
     let text = format!("(component {})", HOOK.replace("u64)", "s64)"));
     let (error, _) = refused(component(&text)).await;

@@ -1,6 +1,6 @@
 //! `bench`: the release binary and the benchmarks, built and run.
 
-use crate::{plugins, step};
+use crate::{languages, plugins, step};
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     quick: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Suite {
     /// What one hook call costs
     Calls,
@@ -28,6 +28,8 @@ enum Suite {
     Memory,
     /// How fast events are accepted, and what publishing costs a request
     Outbox,
+    /// What the language of a plugin costs; only if it is named, because it takes their tools
+    Languages,
 }
 
 /// What is built in release, always together: for other packages, cargo would choose other features for shared
@@ -36,6 +38,9 @@ pub(crate) const PACKAGES: [&str; 4] = ["--package", "tidegate", "--package", "t
 
 pub(crate) fn bench(args: &Args) -> Result<()> {
     plugins::build_default()?;
+    if args.suites.contains(&Suite::Languages) {
+        languages::build(languages::Wanted::All)?;
+    }
     step::run("tidegate", step::cargo().args(["build", "--release"]).args(PACKAGES))?;
     let mut build = step::cargo();
     step::run("the benchmarks", build.arg("bench").args(PACKAGES).args(["--bench", "figures", "--no-run"]))?;

@@ -1,6 +1,6 @@
 //! `test`, `demo` and `ci`.
 
-use crate::{campaign, nats, plugins, step};
+use crate::{campaign, languages, nats, plugins, step};
 use anyhow::Result;
 use std::process::Command;
 
@@ -9,6 +9,7 @@ const GUEST_WORKSPACES: [&str; 2] = ["example-plugins", "tests/guests"];
 
 pub(crate) fn test(args: &[String]) -> Result<()> {
     plugins::build_default()?;
+    languages::build_for_tests()?;
     let nats = nats::prepare();
     let mut tests = step::cargo();
     if step::succeeds(step::cargo().args(["nextest", "--version"])) {

@@ -13,6 +13,17 @@ pub(crate) enum Root {
     BySudo,
 }
 
+impl Root {
+    /// How to become root here without asking anybody, if there is a way.
+    pub(crate) fn found() -> Option<Self> {
+        if step::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0") {
+            Some(Self::Is)
+        } else {
+            step::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::BySudo)
+        }
+    }
+}
+
 /// Installs packages, and nothing that they merely recommend.
 pub(crate) fn install(root: Root, packages: &[&str]) -> Result<()> {
     let install = ["install", "-y", "--no-install-recommends"];

@@ -8,6 +8,7 @@ mod bench;
 mod campaign;
 mod checks;
 mod debian;
+mod languages;
 mod nats;
 mod plugins;
 mod step;

@@ -1,6 +1,6 @@
 //! The NATS server that tests and campaigns start for themselves, got from where this machine can get it.
 
-use crate::{debian, step};
+use crate::debian;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -58,11 +58,7 @@ fn installed() -> bool {
 }
 
 fn install() -> Result<()> {
-    let as_root = if step::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0") {
-        debian::Root::Is
-    } else if step::succeeds(Command::new("sudo").args(["-n", "true"])) {
-        debian::Root::BySudo
-    } else {
+    let Some(as_root) = debian::Root::found() else {
         bail!("installing it takes root");
     };
     debian::install(as_root, &[PACKAGE])?;

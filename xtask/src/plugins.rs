@@ -1,7 +1,7 @@
 //! `cargo xtask plugins`: the example plugins and the tests' guests, from source to components.
 
-use crate::step;
 use crate::toolchain::{self, Source, Target, Toolchain};
+use crate::{languages, step};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Use the compiler from here alone, instead of the first that works
     #[arg(long, value_enum)]
     toolchain: Option<Source>,
+    /// Build those in another language instead, with tools that are got into target/languages
+    #[arg(long, value_enum, conflicts_with_all = ["target", "toolchain", "crates"])]
+    lang: Option<languages::Wanted>,
     /// Crates of your own, to be built instead; the components land in each one's target folder
     #[arg(value_name = "CRATE")]
     crates: Vec<PathBuf>,
@@ -21,10 +24,13 @@ pub(crate) struct Args {
 
 /// Builds for the target that everything else uses.
 pub(crate) fn build_default() -> Result<()> {
-    build(&Args { target: Target::Wasip2, toolchain: None, crates: Vec::new() })
+    build(&Args { target: Target::Wasip2, toolchain: None, lang: None, crates: Vec::new() })
 }
 
 pub(crate) fn build(args: &Args) -> Result<()> {
+    if let Some(wanted) = args.lang {
+        return languages::build(wanted);
+    }
     let toolchain = toolchain::prepare(args.target, args.toolchain)?;
     if !args.crates.is_empty() {
         return args.crates.iter().try_for_each(|folder| build_own(&toolchain, args.target, folder));
@@ -79,7 +85,8 @@ fn collect(workspace: &Path, target: Target, output: &Path) -> Result<()> {
     }
     for entry in fs::read_dir(output)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wasm") && !wanted.contains(&path) {
+        let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+        if is_component && !wanted.contains(&path) && !languages::made(&path) {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }

@@ -51,12 +51,12 @@ pub(crate) struct Toolchain {
     target: Target,
     /// The compiler and its source, if not those in use.
     debian: bool,
-    tools: Tools,
+    linkers: Linkers,
 }
 
 /// Linkers that come with the Rust toolchain in use.
 #[derive(Debug)]
-struct Tools {
+pub(crate) struct Linkers {
     folder: PathBuf,
 }
 
@@ -67,13 +67,13 @@ const DEBIAN_LIBC: &str = "/usr/lib/wasm32-wasi";
 
 /// Makes sure that guests can be built for the target. Without `only`, takes the first source that works.
 pub(crate) fn prepare(target: Target, only: Option<Source>) -> Result<Toolchain> {
-    let tools = Tools::find()?;
+    let linkers = Linkers::find()?;
     let mut tried = Vec::new();
     for source in Source::IN_ORDER.into_iter().filter(|source| only.is_none_or(|only| only == *source)) {
         match attempt(source, target) {
             Ok(how) => {
                 eprintln!("    guest toolchain: {how}");
-                return Ok(Toolchain { target, debian: source == Source::Debian, tools });
+                return Ok(Toolchain { target, debian: source == Source::Debian, linkers });
             }
             Err(error) => tried.push(format!("  {source:?}: {error:#}")),
         }
@@ -150,11 +150,16 @@ fn rustc() -> Command {
     command
 }
 
-impl Tools {
-    fn find() -> Result<Self> {
+impl Linkers {
+    pub(crate) fn find() -> Result<Self> {
         let sysroot = step::output(rustc().args(["--print", "sysroot"]))?;
         let host = step::output(rustc().args(["--print", "host-tuple"]))?;
         Ok(Self { folder: Path::new(&sysroot).join("lib/rustlib").join(host).join("bin") })
+    }
+
+    /// The one that makes components.
+    pub(crate) fn component(&self) -> PathBuf {
+        self.folder.join("wasm-component-ld")
     }
 
     /// PATH with the linkers in front.
@@ -173,7 +178,7 @@ impl Toolchain {
             .current_dir(workspace)
             .args(["build", "--release", "--workspace", "--target", self.target.triple(), "--target-dir"])
             .arg(output)
-            .env("PATH", self.tools.path()?);
+            .env("PATH", self.linkers.path()?);
         let mut flags = Vec::new();
         if self.target == Target::Unknown {
             // The linker of wasm32-wasip2 does here as well: it calls wasm-ld and wraps what comes out in a component.

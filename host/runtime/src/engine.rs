@@ -16,8 +16,10 @@ use crate::error::StartError;
 use crate::host::{self, Guest};
 use crate::ticker::Ticker;
 
-/// Core instances, memories and stacks per component. Toolchains add shim modules to the one the author wrote.
-const CORE_INSTANCES: u32 = 4;
+/// Core instances of one component instance. Toolchains add modules to the one the author wrote, and link some together only
+/// when they are instantiated: a plugin in Python is fourteen. The allocator merely counts them, so there is no need to be
+/// tight.
+const CORE_INSTANCES: u32 = 64;
 
 /// WebAssembly stack of a guest, bytes; the fiber it runs on has as much again for host functions.
 const WASM_STACK: usize = 512 << 10;
@@ -166,7 +168,7 @@ fn pool(instances: usize) -> PoolingAllocationConfig {
         .max_tables_per_module(2)
         .total_stacks(instances.saturating_mul(2))
         .total_gc_heaps(0)
-        .max_core_instances_per_component(64)
+        .max_core_instances_per_component(CORE_INSTANCES)
         .max_memory_size(SLOT_MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(16 << 10)

@@ -60,6 +60,22 @@ struct Shared {
     tasks: Tasks,
 }
 
+impl Shared {
+    /// The component from the cache, or compiled and put there.
+    fn compiled(&self, space: &Space, digest: &str, component: &[u8]) -> Result<Component, LoadError> {
+        check_kind(component)?;
+        if let Some(cached) = self.cache.as_ref().and_then(|cache| cache.load(digest, space.engine())) {
+            return Ok(cached);
+        }
+        let component = Component::from_binary(space.engine(), component)
+            .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
+        if let Some(cache) = &self.cache {
+            cache.store(digest, &component);
+        }
+        Ok(component)
+    }
+}
+
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime").finish_non_exhaustive()
@@ -201,19 +217,8 @@ impl Runtime {
     }
 
     async fn compile(&self, space: &Arc<Space>, digest: Arc<str>, component: Vec<u8>) -> Result<Component, LoadError> {
-        check_kind(&component)?;
         let (shared, space) = (self.shared.clone(), Arc::clone(space));
-        let compiling = tokio::task::spawn_blocking(move || {
-            if let Some(cached) = shared.cache.as_ref().and_then(|cache| cache.load(&digest, space.engine())) {
-                return Ok(cached);
-            }
-            let component = Component::from_binary(space.engine(), &component)
-                .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
-            if let Some(cache) = &shared.cache {
-                cache.store(&digest, &component);
-            }
-            Ok(component)
-        });
+        let compiling = tokio::task::spawn_blocking(move || shared.compiled(&space, &digest, &component));
         match tokio::time::timeout(COMPILE_LIMIT, compiling).await {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(panicked)) => Err(LoadError::Compile(panicked.to_string())),
@@ -221,15 +226,13 @@ impl Runtime {
         }
     }
 
-    /// Look at a component without instantiating it.
+    /// Look at a component without instantiating it. Compiles it (or takes it from the cache), which can take seconds.
     ///
     /// # Errors
     /// When it is not a component, or breaks the contract in a way that no config can mend.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Inspection, LoadError> {
-        check_kind(bytes)?;
-        let space = Arc::clone(&self.newest());
-        let component = Component::from_binary(space.engine(), bytes)
-            .map_err(|error| LoadError::Malformed(format!("{error:#}")))?;
+        let (space, digest) = (Arc::clone(&self.newest()), digest(bytes));
+        let component = self.shared.compiled(&space, &digest, bytes)?;
         let exports = check::exports(&component)?;
         let imports = check::imports(&component);
         if imports.iter().all(|import| !matches!(import.needs, Needs::Another(_))) {
@@ -239,7 +242,7 @@ impl Runtime {
         }
         let inside = inspect::look_inside(bytes);
         Ok(Inspection {
-            digest: digest(bytes),
+            digest,
             size: bytes.len(),
             hooks: exports.hooks(),
             imports,

@@ -34,13 +34,13 @@ pub(crate) fn run(effort: Effort) -> Result<()> {
 }
 
 /// Private and resident bytes of a process.
-struct Held {
-    private: u64,
-    resident: u64,
+pub(crate) struct Held {
+    pub(crate) private: u64,
+    pub(crate) resident: u64,
 }
 
 impl Held {
-    fn by(process: &str) -> Result<Self> {
+    pub(crate) fn by(process: &str) -> Result<Self> {
         let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
         let private = ["Private_Clean", "Private_Dirty", "Private_Hugetlb"];
         let private = private.iter().map(|name| kilobytes(&text, name)).sum::<Result<u64>>()?;
