@@ -6,6 +6,7 @@ mod changes;
 mod keyvalue;
 mod outbound;
 mod outbox;
+mod plugins_alone;
 mod sinks;
 mod telling;
 
