@@ -100,6 +100,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Read the file at `path` for the sake of its plugins: it needs no routes, and the files that it names need not be there.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, in the order of the file.
+    pub fn load_plugins(path: &Path) -> Result<Self, Diagnostics> {
+        let source = read(path).map_err(|problem| Diagnostics::new(path, "", vec![*problem]))?;
+        build::build(&source, path, build::Files::PluginsAlone)
+    }
+}
+
 /// The text of the file, or why there is none.
 fn read(path: &Path) -> Result<String, Box<Diagnostic>> {
     let unreadable = |error: std::io::Error| {

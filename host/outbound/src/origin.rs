@@ -51,7 +51,8 @@ pub struct Target {
 
 impl Target {
     /// The target of a URI with a scheme and an authority; `None` if there is none that can be used.
-    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+    #[must_use]
+    pub fn of(uri: &Uri) -> Option<Self> {
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
             "https" => Scheme::Https,

@@ -132,7 +132,7 @@ impl Filter {
             Err(ended) => return (exchange, Err(ended)),
         }
         if body.len() > self.plugin.limits().body {
-            return (exchange, Err(too_large(Hook::OnRequestBody)));
+            return (exchange, Err(too_large(Hook::OnRequestBody, StatusCode::PAYLOAD_TOO_LARGE)));
         }
         let (mut exchange, verdict) = self.plugin.on_request_body(exchange, body.clone()).await;
         let verdict = self.body_verdict(Hook::OnRequestBody, verdict, body, under_way);
@@ -156,6 +156,12 @@ impl Filter {
             Ok(Next::Forward) => return (exchange, Ok(body)),
             Ok(Next::ReadBody) => {}
             Err(ended) => return (exchange, Err(ended)),
+        }
+        if body.len() > self.plugin.limits().body {
+            return match self.on_failure {
+                OnFailure::Closed => (exchange, Err(too_large(Hook::OnResponseBody, StatusCode::SERVICE_UNAVAILABLE))),
+                OnFailure::Open => (exchange, Ok(body)),
+            };
         }
         let (mut exchange, verdict) = self.plugin.on_response_body(exchange, body.clone()).await;
         let verdict = self.body_verdict(Hook::OnResponseBody, verdict, body, under_way);
@@ -228,8 +234,9 @@ struct UnderWay {
     forwarded: Option<Request>,
 }
 
-fn too_large(hook: Hook) -> Ended {
-    let head = ResponseHead { status: StatusCode::PAYLOAD_TOO_LARGE, headers: http::HeaderMap::new() };
+/// A body is longer than the plugin takes: the gateway answers before the hook is called.
+fn too_large(hook: Hook, status: StatusCode) -> Ended {
+    let head = ResponseHead { status, headers: http::HeaderMap::new() };
     Ended::Replied(hook, PluginReply { head, body: Bytes::new() })
 }
 

@@ -1,7 +1,7 @@
 //! What guests use, and the faults that a test has in store for them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_runtime::Hook;
 use tidegate_runtime::environment::{Gauge, GaugedCall, Used};
@@ -40,6 +40,8 @@ pub(crate) struct Ledger {
     clock: Arc<VirtualClock>,
     /// Nanoseconds of virtual time per unit of fuel.
     pace: u64,
+    /// When whoever waits for guests that compute has waited for long enough, in real time.
+    patience: Option<Instant>,
     state: Mutex<State>,
 }
 
@@ -52,8 +54,8 @@ struct State {
 }
 
 impl Ledger {
-    pub(crate) fn new(clock: Arc<VirtualClock>, pace: u64) -> Self {
-        Self { clock, pace, state: Mutex::default() }
+    pub(crate) fn new(clock: Arc<VirtualClock>, pace: u64, patience: Option<Instant>) -> Self {
+        Self { clock, pace, patience, state: Mutex::default() }
     }
 
     // Changed in single steps: a poisoned one is as good as a sound one.
@@ -64,6 +66,11 @@ impl Ledger {
     /// Calls that have ended, the first one first.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
+    }
+
+    /// The one that ended last.
+    pub(crate) fn last(&self) -> Option<Call> {
+        self.state().calls.last().copied()
     }
 
     /// How many there have been.
@@ -98,6 +105,9 @@ impl Gauge for Ledger {
 
     fn burn(&self, _: &GaugedCall<'_>, fuel: u64) {
         self.clock.compute(fuel.saturating_mul(self.pace));
+        if self.patience.is_some_and(|patience| Instant::now() > patience) {
+            self.clock.pass(TOO_LATE);
+        }
     }
 
     fn host_call(&self, nth: u64) {

@@ -17,9 +17,11 @@
 //! | `ledger` | fuel, host calls and memory of each call; planned faults |
 //! | `clock`, `driver` | virtual time, and who lets it pass |
 //! | `log` | what plugins write |
+//! | [`conformance`] | checks that every plugin has to pass |
 
 mod budget;
 mod clock;
+pub mod conformance;
 mod driver;
 mod error;
 mod exchange;

@@ -215,6 +215,11 @@ impl Plugin {
         self.ledger.calls()
     }
 
+    /// Bytes of linear memory of the instance whose call ended last.
+    pub(crate) fn used_memory(&self) -> usize {
+        self.ledger.last().map_or(0, |call| call.used.memory)
+    }
+
     /// The most that a call of this hook has used, in each respect; `None` if there was none.
     #[must_use]
     pub fn most(&self, hook: Hook) -> Option<Used> {

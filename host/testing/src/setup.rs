@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate_runtime::environment::{Environment, Gauge, Randomness, Ticks};
 use tidegate_runtime::metrics::Metrics;
 use tidegate_runtime::{
-    Deferred, DrainRecord, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime, RuntimeConfig, StopRecord,
+    Deferred, DrainRecord, Grant, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime, RuntimeConfig, StopRecord,
 };
 
 use crate::clock::{Shared, VirtualClock};
@@ -20,7 +20,7 @@ use crate::filter::{Filter, OnFailure, UpstreamScript};
 use crate::ledger::Ledger;
 use crate::log::Lines;
 use crate::plugin::Plugin;
-use crate::world::{Asked, Buckets, Outbox, Reply, Servers, World};
+use crate::world::{Asked, Buckets, Outbox, Reachable, Reply, Servers, World};
 
 /// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
 const EPOCH: u64 = 1_767_225_600;
@@ -42,16 +42,19 @@ pub struct Setup {
     on_failure: OnFailure,
     world: World,
     buckets: Vec<(String, Option<Duration>)>,
-    servers: Option<(Vec<String>, ServerScript)>,
+    /// Whether it has every other bucket, too.
+    any_bucket: bool,
+    servers: Option<(Reachable, ServerScript)>,
     upstream: UpstreamScript,
     upstreams: Vec<String>,
     pace: u64,
     seed: u64,
     epoch: Duration,
     cache: Option<PathBuf>,
+    patience: Option<Instant>,
 }
 
-type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
+pub(crate) type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
 
 enum Component {
     File(PathBuf),
@@ -84,6 +87,7 @@ impl Setup {
             on_failure: OnFailure::Closed,
             world: World::default(),
             buckets: Vec::new(),
+            any_bucket: false,
             servers: None,
             upstream: Arc::new(|_| Reply::Now(Response::new(200))),
             upstreams: vec!["main".to_owned()],
@@ -91,6 +95,7 @@ impl Setup {
             seed: 1,
             epoch: Duration::from_secs(EPOCH),
             cache: default_cache(),
+            patience: None,
         }
     }
 
@@ -148,12 +153,21 @@ impl Setup {
 
     /// Grant it requests to these origins (`https://api.example.com`), and answer them with this.
     pub fn http<'o, R: Into<Reply>>(
-        mut self,
+        self,
         origins: impl IntoIterator<Item = &'o str>,
         answer: impl Fn(&Asked) -> R + Send + Sync + 'static,
     ) -> Self {
-        let origins = origins.into_iter().map(str::to_owned).collect();
-        self.servers = Some((origins, Box::new(move |asked| answer(asked).into())));
+        let origins: Vec<String> = origins.into_iter().map(str::to_owned).collect();
+        self.http_where(move |origin| origins.iter().any(|granted| granted == origin), answer)
+    }
+
+    /// The same for every origin of which `is_granted` says so: it is asked with `https://api.example.com`, for instance.
+    pub fn http_where<R: Into<Reply>>(
+        mut self,
+        is_granted: impl Fn(&str) -> bool + Send + Sync + 'static,
+        answer: impl Fn(&Asked) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.servers = Some((Box::new(is_granted), Box::new(move |asked| answer(asked).into())));
         self
     }
 
@@ -166,6 +180,18 @@ impl Setup {
     /// The same, whose entries live for so long.
     pub fn kv_with_ttl(mut self, name: &str, ttl: Duration) -> Self {
         self.buckets.push((name.to_owned(), Some(ttl)));
+        self
+    }
+
+    /// Grant it whatever bucket it opens; each is empty at first.
+    pub fn kv_any(mut self) -> Self {
+        self.any_bucket = true;
+        self
+    }
+
+    /// Grant it values by name, even if there are none.
+    pub fn values(mut self) -> Self {
+        self.world.values = true;
         self
     }
 
@@ -232,6 +258,54 @@ impl Setup {
         self
     }
 
+    /// The servers that it has been granted do this instead.
+    pub(crate) fn servers_answer(mut self, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        if let Some((_, answer)) = &mut self.servers {
+            *answer = Box::new(script);
+        }
+        self
+    }
+
+    /// From this moment on every call comes too late: nobody waits any more for what it computes.
+    pub(crate) fn patience(mut self, until: Instant) -> Self {
+        self.patience = Some(until);
+        self
+    }
+
+    /// What it has been granted.
+    pub(crate) fn grants(&self) -> Vec<Grant> {
+        let has_values = self.world.values || !self.world.config.is_empty() || !self.world.secrets.is_empty();
+        let all = [
+            (Grant::Outbox, self.world.outbox.is_some()),
+            (Grant::Http, self.servers.is_some()),
+            (Grant::Kv, self.any_bucket || !self.buckets.is_empty()),
+            (Grant::Config, has_values),
+            (Grant::Metrics, self.world.metrics.is_some()),
+            (Grant::Background, self.world.background),
+        ];
+        all.into_iter().filter(|(_, is_granted)| *is_granted).map(|(grant, _)| grant).collect()
+    }
+
+    /// How often it is ticked, if that has been said.
+    pub(crate) fn period(&self) -> Option<Duration> {
+        self.spec.tick
+    }
+
+    /// When its instances have served their time.
+    pub(crate) fn recycled(&self) -> Recycle {
+        self.spec.recycle
+    }
+
+    /// What state outlives a call.
+    pub(crate) fn isolation(&self) -> Isolation {
+        self.spec.isolation
+    }
+
+    /// What it may use.
+    pub(crate) fn spec_limits(&self) -> Limits {
+        self.spec.limits
+    }
+
     /// Compile it, check it as a gateway does, and bring up its instances.
     ///
     /// # Errors
@@ -246,13 +320,14 @@ impl Setup {
         };
         let clock = Arc::new(VirtualClock::new(self.epoch));
         let shared: Arc<dyn tidegate_runtime::environment::Clock> = Arc::new(Shared(Arc::clone(&clock)));
-        if !self.buckets.is_empty() {
-            world.buckets = Some(Arc::new(Buckets::new(&self.buckets, &shared)));
+        if self.any_bucket || !self.buckets.is_empty() {
+            let more = self.any_bucket.then(|| Arc::clone(&shared));
+            world.buckets = Some(Arc::new(Buckets::new(&self.buckets, &shared, more)));
         }
-        if let Some((origins, script)) = self.servers {
-            world.servers = Some(Arc::new(Servers::new(origins, script, Arc::clone(&shared))));
+        if let Some((reachable, script)) = self.servers {
+            world.servers = Some(Arc::new(Servers::new(reachable, script, Arc::clone(&shared))));
         }
-        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace));
+        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience));
         let environment = Environment {
             clock: shared,
             ticks: Ticks::Manual,

@@ -17,7 +17,7 @@ pub use self::kv::Bucket;
 pub use self::outbox::Event;
 
 use self::http::Reach;
-pub(crate) use self::http::Servers;
+pub(crate) use self::http::{Reachable, Servers};
 pub(crate) use self::kv::Buckets;
 pub(crate) use self::outbox::Outbox;
 
@@ -82,13 +82,15 @@ pub(crate) struct World {
     pub(crate) buckets: Option<Arc<Buckets>>,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) secrets: BTreeMap<String, String>,
+    /// Whether it may ask for values, even if it has none.
+    pub(crate) values: bool,
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) background: bool,
 }
 
 impl World {
     pub(crate) fn grants(&self) -> Grants {
-        let has_values = !self.config.is_empty() || !self.secrets.is_empty();
+        let has_values = self.values || !self.config.is_empty() || !self.secrets.is_empty();
         let values = || Values { config: self.config.clone(), secrets: self.secrets.clone() };
         Grants {
             outbox: self.outbox.clone().map(|outbox| outbox as _),

@@ -32,6 +32,8 @@ pub(super) enum Files {
     Checked,
     /// The text alone is looked at.
     Ignored,
+    /// The text alone is looked at, for the sake of its plugins: nothing has to be served.
+    PluginsAlone,
 }
 
 /// Read `source`, the text of the file at `origin`.
@@ -74,7 +76,7 @@ fn read(top: Table<'_>, folder: &Path, files: Files) -> Config {
     let outbox = top.table("outbox", "[outbox]").and_then(|table| outbox::outbox(table, folder, files));
     let topics = Topics::of(outbox.as_ref(), top.span_of("outbox").is_some(), problems.count() == before);
     let (plugins, plugin_names) = plugins(&top, folder, files, Grantable { buckets: &bucket_names, topics: &topics });
-    let routes = routes(&top, &upstream_names, &plugin_names);
+    let routes = routes(&top, files, &upstream_names, &plugin_names);
     // A part that was misread would make the sum wrong, and the complaint about it.
     if shutdown_is_sound {
         ledger_fits(&shutdown, &plugins, &shutdown_spans, problems);
@@ -145,7 +147,7 @@ fn plugins<'t>(top: &Table<'t>, folder: &Path, files: Files, grantable: Grantabl
     (plugins, names)
 }
 
-fn routes(top: &Table<'_>, upstreams: &Names<'_>, plugins: &Names<'_>) -> Vec<Route> {
+fn routes(top: &Table<'_>, files: Files, upstreams: &Names<'_>, plugins: &Names<'_>) -> Vec<Route> {
     let problems = top.problems();
     let mut routes: Vec<Route> = Vec::new();
     let mut seen: HashMap<(Option<String>, String), Range<usize>> = HashMap::new();
@@ -165,7 +167,7 @@ fn routes(top: &Table<'_>, upstreams: &Names<'_>, plugins: &Names<'_>) -> Vec<Ro
         }
         routes.push(route);
     }
-    if top.span_of("route").is_none() {
+    if top.span_of("route").is_none() && files != Files::PluginsAlone {
         problems.push(
             Diagnostic::of_file("there is no [[route]], so nothing would be served")
                 .hint("add a [[route]] with `path = \"/\"` and `upstream = \"..\"`"),

@@ -13,6 +13,7 @@ mod plugin;
 mod problems;
 mod reference;
 mod settings;
+mod plugins_alone;
 mod sinks;
 mod telling;
 

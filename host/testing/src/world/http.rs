@@ -45,10 +45,12 @@ pub struct Asked {
 }
 
 type Script = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
+/// Whether the plugin may ask an origin.
+pub(crate) type Reachable = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// All of them.
 pub(crate) struct Servers {
-    origins: Vec<String>,
+    reachable: Reachable,
     script: Script,
     clock: Arc<dyn Clock>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -57,13 +59,13 @@ pub(crate) struct Servers {
 
 impl fmt::Debug for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servers").field("origins", &self.origins).finish_non_exhaustive()
+        f.debug_struct("Servers").field("asked", &self.asked).finish_non_exhaustive()
     }
 }
 
 impl Servers {
-    pub(crate) fn new(origins: Vec<String>, script: Script, clock: Arc<dyn Clock>) -> Self {
-        Self { origins, script, clock, asked: Arc::default(), failures: Failures::default() }
+    pub(crate) fn new(reachable: Reachable, script: Script, clock: Arc<dyn Clock>) -> Self {
+        Self { reachable, script, clock, asked: Arc::default(), failures: Failures::default() }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -74,7 +76,7 @@ impl Servers {
     fn answer(&self, asked: Asked) -> Reply {
         let reply = match self.failures.next() {
             Some(error) => Reply::Fails(error),
-            None if self.origins.contains(&asked.origin) => (self.script)(&asked),
+            None if (self.reachable)(&asked.origin) => (self.script)(&asked),
             None => Reply::Fails(OutboundError::Denied),
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);

@@ -1,7 +1,7 @@
 //! Buckets in memory: those of the gateway, on the test's clock, which fail when the test says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::{BoxFuture, ready};
 use tidegate_keyvalue::{Bounds, Counts, Memory, PluginBucket, Store, WhenFull};
@@ -14,23 +14,28 @@ use super::Failures;
 const BOUNDS: Bounds =
     Bounds { max_entries: 100_000, max_bytes: 64 << 20, max_value: 64 << 10, ttl: None, when_full: WhenFull::Refuse };
 
+/// Buckets that a plugin may open which has been granted any; a guest cannot fill the memory with them.
+const MOST_OTHERS: usize = 64;
+
 /// The buckets of the plugin, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     buckets: BTreeMap<String, Bucket>,
+    others: Option<Others>,
     pub(crate) failures: Arc<Failures<BucketError>>,
 }
 
 impl Buckets {
-    pub(crate) fn new(names: &[(String, Option<std::time::Duration>)], clock: &Arc<dyn Clock>) -> Self {
+    /// These; and with a clock for `more`, every other one as soon as it is opened.
+    pub(crate) fn new(
+        names: &[(String, Option<std::time::Duration>)],
+        clock: &Arc<dyn Clock>,
+        more: Option<Arc<dyn Clock>>,
+    ) -> Self {
         let failures = Arc::<Failures<BucketError>>::default();
-        let open = |ttl| {
-            let bounds = Bounds { ttl, ..BOUNDS };
-            let store = Store::Memory(Memory::on(bounds, Arc::clone(clock)));
-            let bucket = PluginBucket::new(store.namespace(None), bounds.max_value, Arc::new(Counts::default()));
-            Bucket { bucket: Arc::new(bucket), failures: Arc::clone(&failures) }
-        };
-        Self { buckets: names.iter().map(|(name, ttl)| (name.clone(), open(*ttl))).collect(), failures }
+        let open = |(name, ttl): &(String, Option<_>)| (name.clone(), Bucket::empty(*ttl, clock, &failures));
+        let others = more.map(|clock| Others { clock, opened: Mutex::default() });
+        Self { buckets: names.iter().map(open).collect(), others, failures }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Bucket> {
@@ -40,8 +45,29 @@ impl Buckets {
 
 impl grants::Buckets for Buckets {
     fn open(&self, name: &str) -> Result<Arc<dyn grants::Bucket>, BucketError> {
-        let bucket = self.buckets.get(name).ok_or(BucketError::AccessDenied)?;
+        if let Some(bucket) = self.buckets.get(name) {
+            return Ok(Arc::new(bucket.clone()));
+        }
+        let others = self.others.as_ref().ok_or(BucketError::AccessDenied)?;
+        let mut opened = others.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.len() >= MOST_OTHERS && !opened.contains_key(name) {
+            return Err(BucketError::NoSuchStore);
+        }
+        let bucket =
+            opened.entry(name.to_owned()).or_insert_with(|| Bucket::empty(None, &others.clock, &self.failures));
         Ok(Arc::new(bucket.clone()))
+    }
+}
+
+/// Buckets that are there as soon as they are opened.
+struct Others {
+    clock: Arc<dyn Clock>,
+    opened: Mutex<BTreeMap<String, Bucket>>,
+}
+
+impl std::fmt::Debug for Others {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Others").finish_non_exhaustive()
     }
 }
 
@@ -59,6 +85,13 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
+    fn empty(ttl: Option<std::time::Duration>, clock: &Arc<dyn Clock>, failures: &Arc<Failures<BucketError>>) -> Self {
+        let bounds = Bounds { ttl, ..BOUNDS };
+        let store = Store::Memory(Memory::on(bounds, Arc::clone(clock)));
+        let bucket = PluginBucket::new(store.namespace(None), bounds.max_value, Arc::new(Counts::default()));
+        Self { bucket: Arc::new(bucket), failures: Arc::clone(failures) }
+    }
+
     /// A value, if it is there.
     ///
     /// # Panics

@@ -43,7 +43,7 @@ pub(super) fn secret(table: &Table<'_>, file: &'static str, variable: &'static s
                 .related(first, "the other"),
         );
     }
-    if problems.count() > before || place.files == Files::Ignored {
+    if problems.count() > before || place.files != Files::Checked {
         return if path.is_none() && name.is_none() && problems.count() == before {
             Given::Nothing
         } else {
@@ -74,7 +74,7 @@ pub(super) fn secret(table: &Table<'_>, file: &'static str, variable: &'static s
 /// `ca_file`: who may sign the receiver's certificate.
 pub(super) fn authorities(table: &Table<'_>, place: Place<'_>) -> Option<Authorities> {
     let path = table.string("ca_file")?;
-    if place.files == Files::Ignored {
+    if place.files != Files::Checked {
         return None;
     }
     let found = read(&place.folder.join(path.get_ref()));

@@ -1,0 +1,161 @@
+//! `tidegate plugin test`
+
+mod json;
+mod junit;
+mod subject;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tidegate_testing::SetupError;
+use tidegate_testing::conformance::{CHECKS, Kit, PATIENCE};
+
+use self::table::Live;
+use super::super::table::Table;
+use super::super::{Failure, print};
+use crate::config::nearest;
+use crate::plugins::read_component;
+use crate::stop::report::write_whole;
+
+pub(super) const AFTER_HELP: &str = "\
+Exit codes:
+  0    every check passed or was skipped
+  1    tidegate itself failed
+  2    the file is no plugin, or something is wrong with the command line or the config
+  3    a check failed
+
+Examples:
+  tidegate plugin test target/plugins/stamp.wasm
+  tidegate plugin test target/plugins/api-key.wasm --set 'keys=[\"open-sesame\"]' --header 'x-api-key: open-sesame'
+  tidegate plugin test audit.wasm --config tidegate.toml --json --junit report.xml
+  tidegate plugin test audit.wasm --only stop-idle --only stop-deadline
+  tidegate plugin test --list";
+
+/// The code to exit with when a check failed.
+const CHECK_FAILED: u8 = 3;
+
+/// `tidegate plugin test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The component
+    #[arg(value_name = "PLUGIN.wasm", required_unless_present = "list")]
+    pub plugin: Option<PathBuf>,
+    /// Take config, grants and limits from the [[plugin]] table of this file; it needs no routes
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which [[plugin]], if the file has several and their paths do not tell
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub name: Option<String>,
+    /// What `configure` gets, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub plugin_config: Option<String>,
+    /// One key of what `configure` gets; the value is JSON, or else text
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What the plugin gets for a secret; granted ones have a made-up value without this
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub secret: Vec<String>,
+    /// A field that every request has, so that the plugin lets it through
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub header: Vec<String>,
+    /// Path and query of every request; without this they vary
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// What servers answer, with status 200, that the plugin asks
+    #[arg(long, value_name = "TEXT", default_value = "{}")]
+    pub http_answer: String,
+    /// What the plugin does may depend on the time of day and on random numbers
+    #[arg(long)]
+    pub may_vary: bool,
+    /// The real time that a check may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub patience: u64,
+    /// Run this check alone; can be given several times
+    #[arg(long, value_name = "CHECK")]
+    pub only: Vec<String>,
+    /// List the checks and what they prove
+    #[arg(long)]
+    pub list: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Write a JUnit report to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// Check the plugin, and show what came of it.
+pub(super) fn test(args: &TestArgs) -> Result<u8, Failure> {
+    known(&args.only)?;
+    if args.list {
+        return list().map(|()| 0);
+    }
+    // The command line does not come without one: see `required_unless_present`.
+    let Some(file) = &args.plugin else {
+        return Err(Failure::usage("which plugin?", Some("name the component: `tidegate plugin test PLUGIN.wasm`")));
+    };
+    let failed = |text: &dyn std::fmt::Display, hint: Option<String>| {
+        Failure::usage(format!("{}: {text}", file.display()), hint)
+    };
+    let component = read_component(file).map_err(|error| failed(&error, None))?;
+    let subject = subject::read(args, file)?;
+    let kit = Kit::new(component, subject.setup).map_err(|error| match error {
+        SetupError::Refused(error) => failed(&error, error.hint()),
+        SetupError::Machine(problem) => Failure::gateway(problem),
+        other @ SetupError::File { .. } => failed(&other, None),
+    })?;
+    let mut kit = kit.request(subject.request).answer(subject.answer).only(args.only.iter().cloned());
+    kit = kit.patience(Duration::from_secs(args.patience));
+    if subject.grants_imports {
+        kit = kit.grant_imports();
+    }
+    if args.may_vary {
+        kit = kit.may_vary();
+    }
+    let tested = Tested { file: file.display().to_string(), digest: kit.inspection().digest.to_string() };
+    let report = if args.json {
+        kit.run(|_| {})
+    } else {
+        let mut live = Live::begin(&tested, kit.inspection(), &args.only)?;
+        let report = kit.run(|progress| live.show(&progress));
+        live.end(&report)?;
+        report
+    };
+    if let Some(out) = &args.junit {
+        write_whole(out, junit::report(&tested, &report).as_bytes()).map_err(|error| {
+            let text = format!("cannot write the JUnit report to {}: {error}", out.display());
+            Failure::usage(text, Some("the folder must exist, and you must be allowed to write to it"))
+        })?;
+    }
+    if args.json {
+        print(&json::report(&tested, &report))?;
+    }
+    Ok(if report.is_passed() { 0 } else { CHECK_FAILED })
+}
+
+/// What was tested.
+struct Tested {
+    file: String,
+    digest: String,
+}
+
+/// Every name is that of a check.
+fn known(only: &[String]) -> Result<(), Failure> {
+    let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+    let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) else { return Ok(()) };
+    let hint = match nearest(unknown, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names.join(", ")),
+    };
+    Err(Failure::usage(format!("there is no check `{unknown}`"), Some(hint)))
+}
+
+fn list() -> Result<(), Failure> {
+    let mut table = Table::default();
+    for check in &CHECKS {
+        table.row([check.name, check.proves]);
+    }
+    print(&table.render())
+}
