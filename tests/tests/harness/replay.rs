@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tidegate_testing::recording::{self, Content, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse, RecordingError};
+use tidegate_testing::recording::{
+    self, Content, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse, RecordingError,
+};
 use tidegate_testing::{Request, Setup};
 use tidegate_tests::components;
 
@@ -19,16 +21,21 @@ fn exchange(number: u64) -> RecordedExchange {
     let upstream = RecordedResponse {
         status: 200,
         headers: vec![field("content-type", "text/plain")],
-        body: RecordedBody { content: text("hello"), length: None },
+        body: RecordedBody { content: text("hello"), ..RecordedBody::default() },
     };
-    let mut plugin = stamp().upstream({
-        let upstream = upstream.response().expect("it is one");
-        move |_| upstream.clone()
-    }).load().expect("it loads");
+    let mut plugin = stamp()
+        .upstream({
+            let upstream = upstream.response().expect("it is one");
+            move |_| upstream.clone()
+        })
+        .load()
+        .expect("it loads");
     let answer = plugin.send(Request::get(&format!("/{number}")));
     RecordedExchange {
         schema: recording::SCHEMA,
         id: format!("request-{number}"),
+        plugins: vec!["stamp".to_owned()],
+        refused: None,
         at_ms: 1_800_000_000_000 + number * 1_000,
         request: RecordedRequest {
             method: "GET".to_owned(),
@@ -40,7 +47,7 @@ fn exchange(number: u64) -> RecordedExchange {
         answer: RecordedResponse {
             status: answer.status.as_u16(),
             headers: recording::record_fields(&answer.headers, &[]),
-            body: RecordedBody { content: Content::from(&*answer.body), length: None },
+            body: RecordedBody { content: Content::from(&*answer.body), ..RecordedBody::default() },
         },
     }
 }
