@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod inspect;
 mod outbox;
+mod record;
 mod report;
 mod run;
 mod table;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
+pub use self::record::RecordArgs;
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
 ///
@@ -248,8 +250,9 @@ Exit codes:
   128+n  a second signal, with number n, ended it
 The highest applies. `[shutdown] exit_zero = true` turns 10 to 12 into 0.
 
-Example:
-  tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json";
+Examples:
+  tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json
+  tidegate run --record /var/tmp/recording --record-redact x-session --record-body 16KiB";
 
 /// `tidegate run`
 #[derive(Debug, Args)]
@@ -260,6 +263,9 @@ pub struct RunArgs {
     /// Write a JSON report of the shutdown to this file; `tidegate report` draws it
     #[arg(long, value_name = "FILE")]
     pub shutdown_report: Option<PathBuf>,
+    /// What is to be recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// `tidegate check`
@@ -359,6 +365,8 @@ mod tests {
     fn the_commands_of_the_design_are_understood() {
         for line in [
             "run --config tidegate.toml --shutdown-report report.json",
+            "run --record recording",
+            "run --record recording --record-redact x-session --record-redact x-token --record-body 0B --record-limit 1GiB",
             "check --config tidegate.toml",
             "inspect audit.wasm --json",
             "report report.json",
@@ -375,6 +383,15 @@ mod tests {
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "run --record-body 1KiB",
+            "run --record recording --record-body 3MiB",
+            "run --record recording --record-limit 1KiB",
+            "run --record recording --record-redact not:a:name",
+        ] {
+            let words = ["tidegate"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).expect_err(line).exit_code(), 2);
         }
         let error = Cli::try_parse_from(["tidegate", "report"]).expect_err("the file is missing");
         assert_eq!(error.exit_code(), 2);
