@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod inspect;
 mod outbox;
+mod plugin;
 mod record;
 mod report;
 mod run;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
+pub use self::plugin::{PluginCommand, ReplayArgs};
 pub use self::record::RecordArgs;
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
@@ -102,6 +104,15 @@ Examples:
         /// What to do.
         #[command(subcommand)]
         command: OutboxCommand,
+    },
+    /// Test a plugin
+    ///
+    /// What the author of a plugin needs while writing it. Nothing here touches a gateway that runs.
+    #[command(after_long_help = plugin::AFTER_HELP)]
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
     },
     /// See it work: a gateway with example plugins, traffic, and a shutdown
     ///
@@ -317,6 +328,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Inspect(args) => inspect::inspect(&args).map(|()| 0),
         Command::Report(args) => report::report(&args).map(|()| 0),
         Command::Outbox { command } => outbox::outbox(&command).map(|()| 0),
+        Command::Plugin { command } => plugin::plugin(&command),
         Command::Demo(args) => demo::demo(&args),
     }
 }
@@ -348,7 +360,9 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_is_explained() {
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let of_plugins = cli.find_subcommand("plugin").into_iter().flat_map(clap::Command::get_subcommands);
+        for command in cli.get_subcommands().chain(of_plugins) {
             let name = command.get_name();
             assert!(command.get_about().is_some() && command.get_long_about().is_some(), "{name}");
             assert!(
@@ -380,6 +394,8 @@ mod tests {
             "outbox replay 0199a0b0-0000-7000-8000-000000000000",
             "outbox purge --sink old --yes",
             "outbox repair --yes",
+            "plugin replay audit.wasm recording",
+            "plugin replay audit.wasm recording --name audit --plugin-config {\"name\":\"x-a\"} --json",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
@@ -389,6 +405,7 @@ mod tests {
             "run --record recording --record-body 3MiB",
             "run --record recording --record-limit 1KiB",
             "run --record recording --record-redact not:a:name",
+            "plugin replay audit.wasm recording --plugin-config {",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).expect_err(line).exit_code(), 2);
