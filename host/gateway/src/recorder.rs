@@ -218,3 +218,75 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Method, StatusCode};
+    use tidegate_testing::recording::BodyEnd;
+
+    use super::*;
+
+    /// A recorder that nobody writes for.
+    fn recorder(queue: usize, memory: usize) -> (Arc<Recorder>, std::sync::mpsc::Receiver<Message>) {
+        let (queue, waiting) = sync_channel(queue);
+        let recorder = Recorder {
+            redact: Vec::new(),
+            body: 100,
+            queue,
+            memory: Memory::new(memory),
+            counts: Arc::new(Counts::new()),
+            writer: Mutex::new(None),
+        };
+        (Arc::new(recorder), waiting)
+    }
+
+    /// An exchange that begins, is answered with this body, and is over.
+    fn exchange(recorder: &Arc<Recorder>, body: &'static [u8]) {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-some", HeaderValue::from_static("value"));
+        let mut draft = Draft::begin(
+            recorder,
+            &Asked {
+                id: &HeaderValue::from_static("id"),
+                method: &Method::GET,
+                target: &http::uri::PathAndQuery::from_static("/"),
+                headers: &headers,
+                plugins: &Vec::new().into(),
+                redaction: &Arc::default(),
+            },
+        );
+        draft.answer(StatusCode::OK, &headers);
+        draft.sent(&bytes::Bytes::from_static(body));
+        draft.over(BodyEnd::Reached);
+    }
+
+    #[test]
+    fn what_finds_no_room_in_the_queue_is_dropped_and_counted() {
+        let (recorder, waiting) = recorder(2, 1 << 20);
+        for _ in 0..5 {
+            exchange(&recorder, b"");
+        }
+        assert_eq!((recorder.counts.lost_to(Loss::Queue), recorder.counts.lost()), (3, 3));
+        assert_eq!(waiting.try_iter().count(), 2);
+        exchange(&recorder, b"");
+        assert_eq!(recorder.counts.lost(), 3, "there is room again");
+        drop(waiting);
+        exchange(&recorder, b"");
+        assert_eq!((recorder.counts.lost_to(Loss::Closed), recorder.counts.lost()), (1, 4));
+    }
+
+    #[test]
+    fn what_finds_no_memory_is_dropped_and_counted_and_gives_back_what_it_had() {
+        let (recorder, waiting) = recorder(100, 10_000);
+        while recorder.counts.lost() == 0 {
+            exchange(&recorder, b"some body");
+        }
+        let kept = waiting.try_iter().count();
+        assert!((1..50).contains(&kept), "{kept}");
+        assert_eq!(recorder.counts.lost_to(Loss::Memory), 1);
+        for _ in 0..kept {
+            exchange(&recorder, b"some body");
+        }
+        assert_eq!(recorder.counts.lost(), 1, "what has been taken out of the queue is there again");
+    }
+}

@@ -33,6 +33,10 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let recorder = args.record.start()?;
     let _log = log::start(&config.log)
         .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
+    if let Some(folder) = &args.record.folder {
+        let (body, limit) = (args.record.body, args.record.limit);
+        tracing::info!(folder = %folder.display(), %body, %limit, "exchanges are recorded");
+    }
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
     let code = tokio.block_on(serve(args, config, recorder, sockets));

@@ -162,21 +162,17 @@ impl Draft {
     }
 
     fn copy(&mut self, headers: &HeaderMap) -> Vec<Field> {
-        let redact = &self.recorder.redact;
-        let mut fields = Vec::with_capacity(headers.len());
-        let mut bytes = headers.len() * size_of::<Field>();
-        for (name, value) in headers {
-            let value = if redact.contains(name) || value.is_sensitive() {
-                Value::Redacted
-            } else {
-                bytes += value.len() + OVERHEAD;
-                Value::Kept(value.as_bytes().to_vec())
-            };
-            bytes += name.as_str().len();
-            fields.push(Field { name: name.clone(), value });
+        let length = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + OVERHEAD;
+        self.room.grow(headers.iter().map(length).sum::<usize>() + headers.len() * size_of::<Field>());
+        if self.room.is_exhausted() {
+            return Vec::new();
         }
-        self.room.grow(bytes);
-        fields
+        let redact = &self.recorder.redact;
+        let value = |name: &HeaderName, value: &HeaderValue| match redact.contains(name) || value.is_sensitive() {
+            true => Value::Redacted,
+            false => Value::Kept(value.as_bytes().to_vec()),
+        };
+        headers.iter().map(|(name, it)| Field { name: name.clone(), value: value(name, it) }).collect()
     }
 
     /// As it is written, without the secrets of plugins.
