@@ -185,9 +185,9 @@ impl Counts {
         self.dropped.get(loss as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Exchanges that were not written.
+    /// Exchanges that had an answer and were not written.
     pub(crate) fn lost(&self) -> u64 {
-        Loss::ALL.into_iter().map(|loss| self.lost_to(loss)).sum()
+        Loss::ALL.into_iter().filter(|loss| *loss != Loss::Unanswered).map(|loss| self.lost_to(loss)).sum()
     }
 
     fn wrote(&self, bytes: usize) {

@@ -12,6 +12,8 @@ use tidegate_tests::client::{Client, get, post};
 use tidegate_tests::components;
 use tidegate_tests::gateway::{ConfigFile, PluginTable, StartingGateway, TestGateway, tidegate};
 use tidegate_tests::origin::{self, Origin};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::secrets;
 
@@ -158,7 +160,15 @@ async fn secrets_of_plugins_are_nowhere_whoever_sends_them() {
     let target = format!("/?token={token}");
     client.send(get(&target, &[("x-op", "value"), ("x-key", &token), ("x-bucket", "main")])).await;
 
+    // What a reload brings is a secret from then on.
+    const NEW: &str = "wrong-mule-capacitor-nail";
+    std::fs::write(files.path().join("token"), NEW).expect("written");
+    recorded.gateway.reload(&config).await;
+    assert_eq!(secrets::told(&client, "value", "token").await, (200, NEW.to_owned()));
+
     let (folder, exchanges) = recorded.stop().await;
+    assert!(!written(&folder.path().join("recording")).contains(NEW));
+    assert_eq!(text(&exchanges[4].answer.body.content), "[secret token]");
     secrets::assert_clean("the recording", &written(&folder.path().join("recording")));
     assert_eq!(text(&exchanges[0].answer.body.content), "[secret token]");
     assert_eq!(exchanges[3].request.target, "/?token=[secret%20token]");
@@ -358,6 +368,30 @@ async fn an_exchange_whose_client_goes_away_before_the_answer_is_left_out_and_co
     recorded.gateway.client().send(get("/stays", &[("x-origin", "body=x")])).await;
     let exchanges = recorded.exchanges().await;
     assert_eq!(exchanges.iter().map(|exchange| &*exchange.request.target).collect::<Vec<_>>(), ["/stays"]);
+}
+
+#[tokio::test]
+async fn of_an_exchange_whose_client_goes_away_in_the_middle_there_is_what_it_had() {
+    let origin = Origin::start().await;
+    let recorded = Recorded::start(&through_stamp(&origin).await, &[]).await;
+    // More than fits between the gateway and a client that does not read.
+    let length = 32 << 20;
+    let mut client = TcpStream::connect(recorded.gateway.address()).await.expect("it listens");
+    let head = format!("POST /middle HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.expect("it reads");
+    client.write_all(&vec![b'x'; length]).await.expect("it reads");
+    let mut some = [0; 100];
+    client.read_exact(&mut some).await.expect("it answers");
+    drop(client);
+    let kept = async || recorded.gateway.metric("tidegate_recorded_exchanges_total").await >= 1.0;
+    recorded.gateway.until("it is kept", kept).await;
+
+    let exchanges = recorded.exchanges().await;
+    let [exchange] = &exchanges[..] else { panic!("one: {exchanges:#?}") };
+    let (request, answer) = (&exchange.request.body, &exchange.answer.body);
+    assert_eq!((request.end, request.length), (BodyEnd::Reached, Some(length as u64)));
+    assert_eq!((exchange.answer.status, answer.end), (200, BodyEnd::NotReached));
+    assert_eq!(text(&answer.content).len(), 64 << 10);
 }
 
 /// What a gateway records on a route with `stamp` and on one with `api-key`.
