@@ -1,11 +1,11 @@
 //! Keeps exchanges in a folder (`tidegate run --record`), so that a plugin can be tried on them again.
 //!
 //! The request's path copies what it needs and hands it over; a thread of its own makes lines of it and writes them. No
-//! exchange ever waits for that thread: what finds no room, in its queue, in the memory that recording may take or on the
-//! disk, is dropped and counted. The format is `tidegate_testing`'s.
+//! exchange ever waits for that thread: what finds no room, in its queue, in the memory that recording may take or on
+//! the disk, is dropped and counted. The format is `tidegate_testing`'s.
 //!
-//! Secrets do not get into the files. Values of the fields that are named never leave the request's path; the secrets of
-//! plugins are replaced before anything is written.
+//! Secrets do not get into the files. Values of the fields that are named never leave the request's path; the secrets
+//! of plugins are replaced before anything is written.
 
 mod draft;
 mod folder;
@@ -37,8 +37,8 @@ const MEMORY: usize = 64 << 20;
 /// At most so often the log says that exchanges were dropped.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// The most that can be asked for of a body. A line has three of them and may be six times as long (JSON writes a NUL in six
-/// bytes), and no longer than a reader takes.
+/// The most that can be asked for of a body. A line has three of them and may be six times as long (JSON writes a NUL
+/// in six bytes), and no longer than a reader takes.
 pub const MAX_BODY: u64 = 2 << 20;
 
 /// The least that a folder can be bound to.
@@ -151,8 +151,8 @@ impl Recorder {
         }
     }
 
-    /// Write everything that has been taken, and end. It waits for the disk: call it where that may be. Exchanges that end
-    /// later are dropped.
+    /// Write everything that has been taken, and end. It waits for the disk: call it where that may be. Exchanges that
+    /// end later are dropped.
     pub(crate) fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Fails if the writer has ended, which is what is wanted.

@@ -15,8 +15,8 @@ use crate::recorder::{FolderError, MAX_BODY, MIN_LIMIT, Recorder, Settings};
 pub struct RecordArgs {
     /// Keep exchanges in this folder, for `tidegate plugin replay`
     ///
-    /// Bodies are in there: the folder is made for its owner alone. Values of authorization, proxy-authorization, cookie,
-    /// set-cookie and x-api-key are not kept, nor are the secrets of plugins.
+    /// Bodies are in there: the folder is made for its owner alone. Values of authorization, proxy-authorization,
+    /// cookie, set-cookie and x-api-key are not kept, nor are the secrets of plugins.
     #[arg(long = "record", value_name = "DIR")]
     pub folder: Option<PathBuf>,
     /// Keep no values of this field either; may be given several times

@@ -1,5 +1,5 @@
-//! An exchange while it is being recorded: copies of its heads, and taps on its bodies, which copy what streams by up to a
-//! bound. Nothing here waits, and nothing keeps a buffer of a connection alive.
+//! An exchange while it is being recorded: copies of its heads, and taps on its bodies, which copy what streams by up
+//! to a bound. Nothing here waits, and nothing keeps a buffer of a connection alive.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,7 @@
 //! The folder of a recording: files `exchanges-TIME.ndjson`, of which the oldest go when there are too many bytes.
 //!
-//! A line is in a file whole or not at all, but for the last one of a file whose process or disk ended in the middle of it.
+//! A line is in a file whole or not at all, but for the last one of a file whose process or disk ended in the middle of
+//! it.
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -75,8 +76,8 @@ enum Disk {
 }
 
 impl Folder {
-    /// Make the folder if it is not there, and a file in it. `limit` is for all files together, those of earlier recordings
-    /// included.
+    /// Make the folder if it is not there, and a file in it. `limit` is for all files together, those of earlier
+    /// recordings included.
     pub(super) fn open(path: &Path, limit: u64) -> Result<Self, FolderError> {
         let unusable = |error| FolderError::Unusable { path: path.to_owned(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use tidegate_runtime::LoadError;
 use tidegate_testing::recording::{self, RecordedExchange};
 use tidegate_testing::{Difference, Replayed, Setup, SetupError};
 
@@ -15,6 +16,10 @@ const DIFFERENT: u8 = 3;
 
 /// Differences that are shown to people. Programs get all of them.
 const SHOWN: usize = 20;
+
+/// What to do with a plugin that needs a grant.
+const UNGRANTED: &str =
+    "`plugin replay` grants nothing; replay it in a test with tidegate-testing, which scripts what it asks for";
 
 pub(super) const AFTER_HELP: &str = "\
 Exit codes:
@@ -72,7 +77,13 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Failure> {
     let replayed = setup.replay(&exchanges).map_err(|error| match &error {
         SetupError::Machine(_) => Failure::gateway(error.to_string()),
         SetupError::File { .. } => Failure::usage(error.to_string(), None::<String>),
-        SetupError::Refused(refused) => Failure::usage(format!("{}: {refused}", args.plugin.display()), refused.hint()),
+        SetupError::Refused(refused) => {
+            let hint = match refused {
+                LoadError::NotGranted { .. } => Some(UNGRANTED.to_owned()),
+                _ => refused.hint(),
+            };
+            Failure::usage(format!("{}: {refused}", args.plugin.display()), hint)
+        }
     })?;
     let of_chains = of_chains(&exchanges);
     print(&if args.json { json(&replayed, of_chains) } else { text(&replayed, of_chains) })?;
