@@ -9,6 +9,7 @@ mod failure;
 mod inspect;
 mod outbox;
 mod plugin;
+mod record;
 mod report;
 mod run;
 mod table;
@@ -19,7 +20,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
-pub use self::plugin::{PluginCommand, TestArgs};
+pub use self::plugin::{PluginCommand, ReplayArgs, TestArgs};
+pub use self::record::RecordArgs;
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
 ///
@@ -259,8 +261,9 @@ Exit codes:
   128+n  a second signal, with number n, ended it
 The highest applies. `[shutdown] exit_zero = true` turns 10 to 12 into 0.
 
-Example:
-  tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json";
+Examples:
+  tidegate run --config /etc/tidegate/tidegate.toml --shutdown-report /var/log/tidegate/shutdown.json
+  tidegate run --record /var/tmp/recording --record-redact x-session --record-body 16KiB";
 
 /// `tidegate run`
 #[derive(Debug, Args)]
@@ -271,6 +274,9 @@ pub struct RunArgs {
     /// Write a JSON report of the shutdown to this file; `tidegate report` draws it
     #[arg(long, value_name = "FILE")]
     pub shutdown_report: Option<PathBuf>,
+    /// What is to be recorded.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// `tidegate check`
@@ -373,6 +379,8 @@ mod tests {
     fn the_commands_of_the_design_are_understood() {
         for line in [
             "run --config tidegate.toml --shutdown-report report.json",
+            "run --record recording",
+            "run --record recording --record-redact x-session --record-redact x-token --record-body 0B --record-limit 1GiB",
             "check --config tidegate.toml",
             "inspect audit.wasm --json",
             "report report.json",
@@ -390,9 +398,21 @@ mod tests {
             "plugin test audit.wasm --config tidegate.toml --name audit --json --junit report.xml",
             "plugin test audit.wasm --set name=x-a --only stop-idle --only memory",
             "plugin test --list",
+            "plugin replay audit.wasm recording",
+            "plugin replay audit.wasm recording --name audit --plugin-config {\"name\":\"x-a\"} --json",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "run --record-body 1KiB",
+            "run --record recording --record-body 3MiB",
+            "run --record recording --record-limit 1KiB",
+            "run --record recording --record-redact not:a:name",
+            "plugin replay audit.wasm recording --plugin-config {",
+        ] {
+            let words = ["tidegate"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).expect_err(line).exit_code(), 2);
         }
         let error = Cli::try_parse_from(["tidegate", "report"]).expect_err("the file is missing");
         assert_eq!(error.exit_code(), 2);

@@ -15,6 +15,7 @@ use crate::control::{Control, Parts};
 use crate::generation::Generation;
 use crate::plugins::Loaded;
 use crate::proxy::{Proxy, Table};
+use crate::recorder::Recorder;
 use crate::roster::Roster;
 use crate::server::{BindError, Server, Serving};
 use crate::stop::Ongoing;
@@ -35,6 +36,7 @@ pub struct Gateway {
     pub(crate) serving: Arc<Serving>,
     pub(crate) admin: AdminServing,
     pub(crate) access_log: AccessLogGuard,
+    pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) ongoing: Arc<Ongoing>,
     asked_to_stop: Arc<Notify>,
     addresses: Addresses,
@@ -57,6 +59,8 @@ pub struct Start {
     pub supervisor: Notifier,
     /// Those of the configuration, in its order.
     pub plugins: Vec<Loaded>,
+    /// Who keeps exchanges, if anybody does.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// A gateway that cannot begin to serve.
@@ -96,7 +100,7 @@ impl Gateway {
     /// # Errors
     /// When an address cannot be bound; nothing is bound then.
     pub fn start(start: Start, sockets: &mut InheritedSockets) -> Result<Self, StartError> {
-        let Start { file, config, runtime, capabilities, stops, supervisor, plugins } = start;
+        let Start { file, config, runtime, capabilities, stops, supervisor, plugins, recorder } = start;
         let ledger = Ledger::new(&config.shutdown, config.longest_stop())?;
         let phase = PhaseOwner::default();
         let roster = Arc::<Roster>::default();
@@ -106,6 +110,7 @@ impl Gateway {
             Arc::clone(&stops),
             Arc::clone(&capabilities),
             phase.view(),
+            recorder.clone(),
         );
         let first = Generation::first(config, ledger, plugins);
         let (table, drained) = Table::new(&first.config, &first.seats(), &telemetry, None);
@@ -152,6 +157,7 @@ impl Gateway {
             serving,
             admin,
             access_log,
+            recorder,
             ongoing,
             asked_to_stop,
             addresses,

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod generation;
 pub mod plugins;
 pub mod proxy;
+pub mod recorder;
 pub mod roster;
 pub mod secrets;
 pub mod server;

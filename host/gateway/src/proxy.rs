@@ -41,6 +41,7 @@ use self::request_id::RequestIds;
 use self::routes::NoMatch;
 use self::table::Way;
 use self::upstream::{Lease, Upstream};
+use crate::recorder::Asked;
 use crate::stop::phase::{Phase, PhaseView};
 use crate::telemetry::Telemetry;
 
@@ -104,6 +105,7 @@ impl Proxy {
                 if let Some(failure) = refusal.upstream_failure() {
                     self.telemetry.metrics.exchanges.upstream_failed(failure);
                 }
+                in_flight.record_refusal(refusal.recorded());
                 refusal.into_answer(&id)
             }
         };
@@ -133,16 +135,26 @@ impl Table {
             });
         }
         headers::prepare_request(&mut head.headers, id, connection.forwarded_for(), head.version);
+        let content = match in_flight.recorder() {
+            None => content,
+            Some(_) => self.record(way, id, &head, &target, content, in_flight),
+        };
         if way.chain.len() == 0 {
-            return self.forward(&way.upstream, head.method, target, head.headers, content).await;
+            return self.forward(&way.upstream, head.method, target, head.headers, content, in_flight).await;
         }
         let exchange = Exchange::new(request_head(connection, id, head, target), Arc::clone(&self.upstream_names));
         // On the heap, so that the requests that go without plugins are not made to carry its state about.
-        Box::pin(self.pass_plugins(way, exchange, content)).await
+        Box::pin(self.pass_plugins(way, exchange, content, in_flight)).await
     }
 
     /// The rest of the way on a route with plugins.
-    async fn pass_plugins(&self, way: &Way, exchange: Box<Exchange>, content: Content) -> Result<Answer, Refusal> {
+    async fn pass_plugins(
+        &self,
+        way: &Way,
+        exchange: Box<Exchange>,
+        content: Content,
+        in_flight: &mut InFlight,
+    ) -> Result<Answer, Refusal> {
         let (mut exchange, onward) = way.chain.on_request(exchange, content).await?;
         let (content, lease, hooks_left) = match onward {
             Onward::Client { content, before } => (content, None, before),
@@ -158,7 +170,7 @@ impl Table {
                 let fields =
                     if way.sees_responses { request.headers.clone() } else { std::mem::take(&mut request.headers) };
                 let (method, target) = (request.method.clone(), request.target.clone());
-                let answer = self.forward(upstream, method, target, fields, content).await?;
+                let answer = self.forward(upstream, method, target, fields, content, in_flight).await?;
                 exchange.response = Some(ResponseHead { status: answer.status, headers: answer.headers });
                 (answer.content, answer.lease, way.chain.len())
             }
@@ -176,6 +188,7 @@ impl Table {
         target: PathAndQuery,
         mut headers: HeaderMap,
         content: Content,
+        in_flight: &mut InFlight,
     ) -> Result<Answer, Refusal> {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(target);
@@ -188,7 +201,29 @@ impl Table {
         let (mut head, body) = response.into_parts();
         headers::strip_hop_by_hop(&mut head.headers);
         let content = Content::incoming(body, self.body_timeout);
+        let content = in_flight.record_upstream(head.status, &head.headers, content);
         Ok(Answer { status: head.status, headers: head.headers, content, lease: Some(lease) })
+    }
+
+    /// Begin to record the exchange, with the request as the first plugin is about to see it.
+    fn record(
+        &self,
+        way: &Way,
+        id: &HeaderValue,
+        head: &http::request::Parts,
+        target: &PathAndQuery,
+        content: Content,
+        in_flight: &mut InFlight,
+    ) -> Content {
+        let asked = Asked {
+            id,
+            method: &head.method,
+            target,
+            headers: &head.headers,
+            plugins: &way.names,
+            redaction: &self.redaction,
+        };
+        in_flight.record(&asked, content)
     }
 
     fn route(
@@ -234,7 +269,7 @@ impl Proxy {
         if version < Version::HTTP_2 && self.phase.now() >= Phase::LameDuck {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        in_flight.answered(status);
+        in_flight.answered(status, &headers);
         let mut response = Response::new(Body::new(content, lease, in_flight));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

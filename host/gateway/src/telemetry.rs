@@ -1,4 +1,4 @@
-//! What the gateway tells about itself: metrics, and the access log.
+//! What the gateway tells about itself: metrics, the access log, and, where it is asked for, a recording.
 
 pub mod access;
 pub mod log;
@@ -11,6 +11,7 @@ pub use self::access::AccessLogGuard;
 use self::metrics::Metrics;
 use crate::capabilities::Capabilities;
 use crate::config::Log;
+use crate::recorder::Recorder;
 use crate::roster::Roster;
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
@@ -22,6 +23,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// The access log, if it is switched on.
     pub(crate) access: Option<AccessLog>,
+    /// Keeps exchanges, if that was asked for.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 impl Telemetry {
@@ -34,10 +37,11 @@ impl Telemetry {
         stops: Arc<StopLog>,
         capabilities: Arc<Capabilities>,
         phase: PhaseView,
+        recorder: Option<Arc<Recorder>>,
     ) -> (Arc<Self>, AccessLogGuard) {
         let (access, guard) = AccessLog::start(config);
         let dropped = access.as_ref().map(AccessLog::dropped);
-        (Arc::new(Self { metrics: Metrics::new(roster, stops, capabilities, phase, dropped), access }), guard)
+        (Arc::new(Self { metrics: Metrics::new(roster, stops, capabilities, phase, dropped), access, recorder }), guard)
     }
 
     /// All metrics, in the OpenMetrics text format.

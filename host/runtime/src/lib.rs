@@ -56,6 +56,7 @@ pub use inspect::{Import, Inspection};
 pub use limits::{Deferred, Instances, Isolation, Limits, Recycle};
 pub use plugin::{HandOver, Plugin, PluginSpec};
 pub use pool::Health;
+pub use redact::Redaction;
 pub use runtime::{MAX_COMPONENT, Runtime, RuntimeConfig, digest};
 pub use stats::{
     CallOutcome, DURATION_BOUNDS, DeferredCounts, DeferredOutcome, HookStats, InstanceCounts, Late, PluginStats,

@@ -1,4 +1,5 @@
-//! Keeps a plugin's secrets out of what it writes: the lines of its log, its stdout and stderr, its error texts.
+//! Keeps a plugin's secrets out of what it writes: the lines of its log, its stdout and stderr, its error texts; and those of
+//! all plugins out of what the gateway records.
 //!
 //! It is there for accidents: a plugin that prints its configuration, a library that quotes a token in an error. A plugin
 //! that wants to tell a secret can spell it in another way. What is replaced are the secrets as they are, and each line
@@ -25,9 +26,9 @@ const PART: usize = 4 << 10;
 /// Bytes of a text of a guest that are kept.
 const MAX_TEXT: usize = 16 << 10;
 
-/// What has to be replaced in what one plugin writes.
+/// What has to be replaced in what plugins write. Its `Debug` shows no secret.
 #[derive(Default)]
-pub(crate) struct Redaction {
+pub struct Redaction {
     /// By their first byte, the longest first.
     patterns: BTreeMap<u8, Vec<Pattern>>,
 }
@@ -50,8 +51,13 @@ enum Found<'p> {
 impl Redaction {
     /// For a plugin with these values.
     pub(crate) fn of(values: &Values) -> Self {
+        Self::of_all([values])
+    }
+
+    /// For plugins with these values.
+    pub fn of_all<'v>(values: impl IntoIterator<Item = &'v Values>) -> Self {
         let mut patterns: BTreeMap<u8, Vec<Pattern>> = BTreeMap::new();
-        for (name, secret) in &values.secrets {
+        for (name, secret) in values.into_iter().flat_map(|values| &values.secrets) {
             let replacement: Arc<[u8]> = format!("[secret {name}]").into_bytes().into();
             let lines = secret.lines().map(str::trim).take(MAX_LINES).filter(|line| *line != secret.as_str());
             let texts = std::iter::once(secret.as_str()).chain(lines);
@@ -82,19 +88,25 @@ impl Redaction {
         Found::Nothing
     }
 
-    /// A text that is whole. One that ends within a secret ends with the secret's replacement.
-    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    /// Bytes that are whole. Those that end within a secret end with the secret's replacement.
+    #[must_use]
+    pub fn bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         if self.patterns.is_empty() {
-            return Cow::Borrowed(text);
+            return Cow::Borrowed(bytes);
         }
         let mut stream = Redacted::default();
-        let mut clean = stream.push(self, text.as_bytes());
+        let mut clean = stream.push(self, bytes);
         clean.extend(stream.finish(self));
-        if clean == text.as_bytes() {
-            return Cow::Borrowed(text);
+        if clean == bytes { Cow::Borrowed(bytes) } else { Cow::Owned(clean) }
+    }
+
+    /// A text that is whole. One that ends within a secret ends with the secret's replacement.
+    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.bytes(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            // Secrets are text, so what is left of text without them is text.
+            Cow::Owned(clean) => Cow::Owned(String::from_utf8_lossy(&clean).into_owned()),
         }
-        // Secrets are text, so what is left of text without them is text.
-        Cow::Owned(String::from_utf8_lossy(&clean).into_owned())
     }
 
     /// The first `limit` bytes of what a text is without secrets. No more of it is looked at than that takes.
@@ -121,6 +133,13 @@ impl Redaction {
             | EndCause::Abandoned => {}
         }
         cause
+    }
+}
+
+impl std::fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let patterns: usize = self.patterns.values().map(Vec::len).sum();
+        f.debug_struct("Redaction").field("patterns", &patterns).finish()
     }
 }
 

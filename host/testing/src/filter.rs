@@ -38,6 +38,9 @@ pub(crate) struct Filter {
     clock: Shared,
 }
 
+/// The id of an exchange, as a gateway hands it on.
+const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+
 /// How long an upstream is waited for that never answers.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -248,11 +251,13 @@ fn measure(headers: &mut http::HeaderMap, body: &Bytes) {
 
 fn head(number: u64, request: &Request) -> RequestHead {
     let target = PathAndQuery::try_from(request.target.as_str());
+    let field = |name: http::HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok());
     RequestHead {
-        id: format!("request-{number}").into(),
+        // Recorded requests have both.
+        id: field(X_REQUEST_ID).map_or_else(|| format!("request-{number}").into(), Into::into),
         method: request.method.clone(),
         scheme: Scheme::HTTP,
-        authority: "gateway.test".into(),
+        authority: field(header::HOST).unwrap_or("gateway.test").into(),
         target: target.unwrap_or_else(|error| panic!("{:?} is no path and query: {error}", request.target)),
         headers: request.headers.clone(),
         version: Version::HTTP_11,

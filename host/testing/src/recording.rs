@@ -30,13 +30,31 @@ pub struct RecordedExchange {
     pub id: String,
     /// When it began: milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What the client sent.
+    /// The plugins of its route, by their names and in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub plugins: Vec<String>,
+    /// What the client sent, as the first plugin saw it.
     pub request: RecordedRequest,
     /// What the upstream answered, if it was asked and answered.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upstream: Option<RecordedResponse>,
     /// What the client got.
     pub answer: RecordedResponse,
+    /// Why the gateway made the answer itself, if it did: the answer is neither the upstream's nor a plugin's then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused: Option<Refused>,
+}
+
+/// Why a gateway made an answer itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refused {
+    /// The upstream could not be reached, or gave no valid answer in time.
+    Upstream,
+    /// A plugin failed, or a body was longer than it takes.
+    Plugin,
+    /// The client did not send its body, or the gateway has a defect.
+    Other,
 }
 
 /// A request.
@@ -73,14 +91,40 @@ pub struct RecordedResponse {
 pub struct RecordedBody {
     /// What was kept.
     pub content: Content,
-    /// How long it was, if that is more than was kept.
+    /// How many bytes of it passed, if that is more than was kept.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub length: Option<u64>,
+    /// Whether all of it passed.
+    #[serde(skip_serializing_if = "BodyEnd::is_reached", default)]
+    pub end: BodyEnd,
+}
+
+/// Whether all of a body passed the gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BodyEnd {
+    /// It did.
+    #[default]
+    Reached,
+    /// Nobody asked for the rest of it, or it broke off.
+    NotReached,
+}
+
+impl BodyEnd {
+    fn is_reached(&self) -> bool {
+        *self == Self::Reached
+    }
 }
 
 impl RecordedBody {
+    /// Whether it is here from its beginning to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.length.is_none() && self.end.is_reached()
+    }
+
     fn is_empty(&self) -> bool {
-        self.length.is_none() && self.content.is_empty()
+        self.is_whole() && self.content.is_empty()
     }
 }
 
@@ -220,6 +264,7 @@ fn read_lines(file: &Path, text: &str, exchanges: &mut Vec<RecordedExchange>) ->
         if let Some(upstream) = &exchange.upstream {
             upstream.response().map_err(malformed)?;
         }
+        exchange.answer.body.content.bytes().map_err(malformed)?;
         exchanges.push(exchange);
     }
     Ok(())

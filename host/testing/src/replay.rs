@@ -9,7 +9,7 @@ use http::HeaderMap;
 use crate::error::SetupError;
 use crate::exchange::{Answer, Response};
 use crate::plugin::Plugin;
-use crate::recording::{RecordedExchange, RecordedResponse};
+use crate::recording::{RecordedBody, RecordedExchange, RecordedResponse, Refused};
 use crate::setup::Setup;
 use crate::world::Reply;
 
@@ -40,6 +40,8 @@ pub struct Replayed {
     pub plugin: Plugin,
     /// How many exchanges there were.
     pub exchanges: usize,
+    /// How many of them were not compared: their upstream gave no answer, or their client no whole request.
+    pub not_compared: usize,
     /// Those that went differently.
     pub differences: Vec<Difference>,
 }
@@ -47,6 +49,9 @@ pub struct Replayed {
 impl Setup {
     /// Load the plugin and send it the requests of a recording, at the times at which they came, with an upstream that answers
     /// as it did. A recording is of the whole chain: the answers are this plugin's only if it was alone on its route.
+    ///
+    /// Where the gateway answered because a plugin had failed, only the status is compared. Where it answered for any other
+    /// reason of its own, the request is sent all the same, since the plugin may count it, but nothing is compared.
     ///
     /// # Errors
     /// When the plugin cannot be loaded.
@@ -60,6 +65,7 @@ impl Setup {
         let upstream = move |_: &_| Reply::Now(script.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let mut plugin = self.begins_at(Duration::from_millis(began)).upstream(upstream).load()?;
         let mut differences = Vec::new();
+        let mut not_compared = 0;
         for exchange in exchanges {
             let due = Duration::from_millis(exchange.at_ms.saturating_sub(began));
             plugin.advance(due.saturating_sub(plugin.now()));
@@ -70,31 +76,49 @@ impl Setup {
             *answers.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
             let request = exchange.request.request().unwrap_or_else(|problem| panic!("{}: {problem}", exchange.id));
             let answer = plugin.send(request);
-            let what = compare(&answer, &exchange.answer);
+            let Some(what) = compare_with(&answer, exchange) else {
+                not_compared += 1;
+                continue;
+            };
             if !what.is_empty() {
                 let request = format!("{} {}", exchange.request.method, exchange.request.target);
                 differences.push(Difference { id: exchange.id.clone(), request, what });
             }
         }
-        Ok(Replayed { plugin, exchanges: exchanges.len(), differences })
+        Ok(Replayed { plugin, exchanges: exchanges.len(), not_compared, differences })
     }
 }
 
-fn compare(answer: &Answer, recorded: &RecordedResponse) -> Vec<String> {
+/// What is different; `None` if the answer was not this chain's.
+fn compare_with(answer: &Answer, exchange: &RecordedExchange) -> Option<Vec<String>> {
+    let recorded = &exchange.answer;
     let mut what = Vec::new();
     if answer.status.as_u16() != recorded.status {
         what.push(format!("status {}, and was {}", answer.status.as_u16(), recorded.status));
     }
+    match exchange.refused {
+        Some(Refused::Upstream | Refused::Other) => return None,
+        // The gateway's words, not the plugin's.
+        Some(Refused::Plugin) => return Some(what),
+        None => {}
+    }
     compare_fields(&answer.headers, recorded, &mut what);
-    // Of a body that was cut there is only the beginning.
-    let is_cut = recorded.body.length.is_some();
-    let body = recorded.body.content.bytes().unwrap_or_default();
-    let is_same = if is_cut { answer.body.starts_with(&body) } else { answer.body == body };
+    // Whatever a plugin says: these have no body on the wire (RFC 9110, section 6.4.1).
+    let has_body = exchange.request.method != "HEAD" && !matches!(recorded.status, 204 | 205 | 304);
+    if has_body {
+        compare_bodies(answer, &recorded.body, &mut what);
+    }
+    Some(what)
+}
+
+fn compare_bodies(answer: &Answer, recorded: &RecordedBody, what: &mut Vec<String>) {
+    let body = recorded.content.bytes().unwrap_or_default();
+    // Of a body that is not whole there is only the beginning.
+    let is_same = if recorded.is_whole() { answer.body == body } else { answer.body.starts_with(&body) };
     if !is_same {
-        let length = recorded.body.length.unwrap_or(body.len() as u64);
+        let length = recorded.length.unwrap_or(body.len() as u64);
         what.push(format!("a body of {} bytes, and was another of {length}", answer.body.len()));
     }
-    what
 }
 
 fn compare_fields(headers: &HeaderMap, recorded: &RecordedResponse, what: &mut Vec<String>) {

@@ -15,6 +15,7 @@ mod many_reloads;
 mod nothing_lost;
 mod outbound;
 mod outbox;
+mod record;
 mod reload;
 mod secrets;
 mod signals;

@@ -12,7 +12,7 @@ const SECRET: &str = "correct-horse-battery-staple";
 const OTHER: &str = "-----BEGIN KEY-----\nMIIBVwIBADANBgkqhkiG9w0B\n-----END KEY-----";
 
 /// A plugin with a value that it may ask for, and two secrets in files of this folder.
-async fn config(folder: &Path) -> ConfigFile {
+pub(super) async fn config(folder: &Path) -> ConfigFile {
     std::fs::write(folder.join("token"), format!("{SECRET}\n")).expect("written");
     std::fs::write(folder.join("key"), OTHER).expect("written");
     let secret = |name: &str| format!("{{ name = '{name}', file = '{}' }}", folder.join(name).display());
@@ -30,7 +30,7 @@ async fn config(folder: &Path) -> ConfigFile {
         .route("/", &["keeper"])
 }
 
-async fn told(client: &Client, op: &str, key: &str) -> (u16, String) {
+pub(super) async fn told(client: &Client, op: &str, key: &str) -> (u16, String) {
     let answer = client.send(get("/", &[("x-op", op), ("x-key", key), ("x-bucket", "main")])).await;
     (answer.status, answer.text())
 }
@@ -59,7 +59,7 @@ fn forms(secret: &str) -> Vec<String> {
     [secret.to_owned(), hex, escaped].into_iter().chain(lines).collect()
 }
 
-fn assert_clean(what: &str, text: &str) {
+pub(super) fn assert_clean(what: &str, text: &str) {
     for form in forms(SECRET).into_iter().chain(forms(OTHER)) {
         assert!(!text.contains(&form), "{what} has {form}:\n{text}");
     }

@@ -21,7 +21,7 @@ fn exchange(number: u64) -> RecordedExchange {
     let upstream = RecordedResponse {
         status: 200,
         headers: vec![field("content-type", "text/plain")],
-        body: RecordedBody { content: text("hello"), length: None },
+        body: RecordedBody { content: text("hello"), ..RecordedBody::default() },
     };
     let mut plugin = stamp()
         .upstream({
@@ -34,6 +34,8 @@ fn exchange(number: u64) -> RecordedExchange {
     RecordedExchange {
         schema: recording::SCHEMA,
         id: format!("request-{number}"),
+        plugins: vec!["stamp".to_owned()],
+        refused: None,
         at_ms: 1_800_000_000_000 + number * 1_000,
         request: RecordedRequest {
             method: "GET".to_owned(),
@@ -45,7 +47,7 @@ fn exchange(number: u64) -> RecordedExchange {
         answer: RecordedResponse {
             status: answer.status.as_u16(),
             headers: recording::record_fields(&answer.headers, &[]),
-            body: RecordedBody { content: Content::from(&*answer.body), length: None },
+            body: RecordedBody { content: Content::from(&*answer.body), ..RecordedBody::default() },
         },
     }
 }

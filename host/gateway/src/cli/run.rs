@@ -13,6 +13,7 @@ use crate::config::{self, Config, HumanDuration};
 use crate::control::Control;
 use crate::gateway::{Addresses, Gateway, Start};
 use crate::plugins::{self, Loader, Progress};
+use crate::recorder::Recorder;
 use crate::signals::{ReloadSignals, StopCause, StopSignals};
 use crate::stop::log::StopLog;
 use crate::stop::report::Report;
@@ -29,17 +30,27 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(report) = &args.shutdown_report {
         check_folder(report)?;
     }
+    let recorder = args.record.start()?;
     let _log = log::start(&config.log)
         .map_err(|error| Failure::usage(format!("`[log] level` is no filter: {error}"), None::<&str>))?;
+    if let Some(folder) = &args.record.folder {
+        let (body, limit) = (args.record.body, args.record.limit);
+        tracing::info!(folder = %folder.display(), %body, %limit, "exchanges are recorded");
+    }
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
-    let code = tokio.block_on(serve(args, config, sockets));
+    let code = tokio.block_on(serve(args, config, recorder, sockets));
     // Everything that had to end has ended, or has had its time.
     tokio.shutdown_background();
     code
 }
 
-async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) -> Result<u8, Failure> {
+async fn serve(
+    args: &RunArgs,
+    config: Config,
+    recorder: Option<Arc<Recorder>>,
+    mut sockets: InheritedSockets,
+) -> Result<u8, Failure> {
     let supervisor = Notifier::from_environment();
     let _pulse = supervisor.pulse();
     let deaf = |error| Failure::gateway(format!("cannot listen for signals: {error}"));
@@ -76,7 +87,7 @@ async fn serve(args: &RunArgs, config: Config, mut sockets: InheritedSockets) ->
         }
     };
     let file = args.config.clone();
-    let start = Start { file, config, runtime, capabilities, stops, supervisor: supervisor.clone(), plugins };
+    let start = Start { file, config, runtime, capabilities, stops, supervisor: supervisor.clone(), plugins, recorder };
     let gateway = Gateway::start(start, &mut sockets)?;
     let addresses = addresses(gateway.addresses());
     print(&format!("tidegate is ready: {addresses}\n"))?;

@@ -96,6 +96,14 @@ impl fmt::Display for HumanDuration {
 #[derive(Debug, Clone, Copy)]
 pub struct HumanSize(pub u64);
 
+impl std::str::FromStr for HumanSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        size(text).map(Self)
+    }
+}
+
 impl fmt::Display for HumanSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scale = |unit: u64| trimmed(self.0 as f64 / unit as f64, 2);

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::connection::millis;
 use super::in_flight::InFlight;
 use super::upstream::Lease;
+use crate::recorder::Tap;
 
 /// Why a body did not come in whole.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,19 @@ impl Content {
     /// The body of a message that has just come in; `pause` is the longest time between two pieces.
     pub(super) fn incoming(incoming: Incoming, pause: Duration) -> Self {
         if incoming.is_end_stream() { Self::Empty } else { Self::Streaming(Paced::new(incoming, pause)) }
+    }
+
+    /// Have this take what streams by, from the beginning.
+    pub(super) fn tapped(mut self, tap: Tap) -> Self {
+        match &mut self {
+            Self::Empty => tap.end(),
+            Self::Whole(bytes) => {
+                tap.take(bytes);
+                tap.end();
+            }
+            Self::Streaming(paced) => paced.tap = Some(tap),
+        }
+        self
     }
 
     /// Hold the whole body in memory and return it, unless it is longer than `cap` bytes. Trailers are dropped
@@ -112,11 +126,13 @@ pub(super) struct Paced {
     /// Made when a piece is first waited for: most bodies come in one piece with their head.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    /// Takes what comes in, if the exchange is recorded.
+    tap: Option<Tap>,
 }
 
 impl Paced {
     fn new(incoming: Incoming, pause: Duration) -> Self {
-        Self { ahead: VecDeque::new(), incoming, pause, timer: None, waiting: false }
+        Self { ahead: VecDeque::new(), incoming, pause, timer: None, waiting: false, tap: None }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -125,6 +141,20 @@ impl Paced {
         }
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.waiting = false;
+            if let Some(tap) = &self.tap {
+                match &frame {
+                    Some(Ok(frame)) => {
+                        if let Some(piece) = frame.data_ref() {
+                            tap.take(piece);
+                        }
+                        if self.incoming.is_end_stream() {
+                            tap.end();
+                        }
+                    }
+                    Some(Err(_)) => {}
+                    None => tap.end(),
+                }
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
         let limit = Instant::now() + self.pause;
@@ -311,7 +341,7 @@ impl HttpBody for Body {
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(piece) = frame.data_ref() {
-                    this.in_flight.sent(piece.len());
+                    this.in_flight.sent(piece);
                 }
             }
             // The server aborts the connection or the stream: the client must not take what it has for the whole.

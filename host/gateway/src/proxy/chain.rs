@@ -54,6 +54,11 @@ impl Chain {
         self.steps.len()
     }
 
+    /// Their names, in the order of the route.
+    pub(super) fn names(&self) -> Arc<[Arc<str>]> {
+        self.steps.iter().map(Step::name).collect()
+    }
+
     /// Whether any plugin wants to see responses.
     pub(super) fn sees_responses(&self) -> bool {
         self.steps.iter().any(|step| step.plugin.hooks().contains(Hook::OnResponse))

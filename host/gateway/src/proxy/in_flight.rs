@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, Version};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use tidegate_testing::recording::{BodyEnd, Refused};
 use tokio::time::Instant;
 
-use super::body::BodyError;
+use super::body::{BodyError, Content};
 use super::connection::{Activity, ConnectionInfo};
+use crate::recorder::{Asked, Draft, Recorder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Ending, Line};
 use crate::telemetry::metrics::RouteCounters;
@@ -28,6 +31,8 @@ pub(super) struct InFlight {
     ending: Ending,
     /// What the access log needs of the request; `None` if there is no access log.
     request: Option<Box<Logged>>,
+    /// What is recorded of it; `None` if nothing is.
+    draft: Option<Box<Draft>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +70,34 @@ impl InFlight {
             sent: 0,
             ending: Ending::ClientGone,
             request,
+            draft: None,
+        }
+    }
+
+    /// Who records exchanges, if anybody does.
+    pub(super) fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.telemetry.recorder.as_ref()
+    }
+
+    /// Begin to record it. Returns the request's body, which is recorded as it streams by.
+    pub(super) fn record(&mut self, asked: &Asked<'_>, content: Content) -> Content {
+        let Some(recorder) = &self.telemetry.recorder else { return content };
+        let draft = self.draft.insert(Draft::begin(recorder, asked));
+        content.tapped(draft.request_tap())
+    }
+
+    /// The upstream has answered. Returns its body, which is recorded as it streams by.
+    pub(super) fn record_upstream(&mut self, status: StatusCode, headers: &HeaderMap, content: Content) -> Content {
+        match &mut self.draft {
+            Some(draft) => content.tapped(draft.upstream(status, headers)),
+            None => content,
+        }
+    }
+
+    /// The gateway answers itself.
+    pub(super) fn record_refusal(&mut self, why: Refused) {
+        if let Some(draft) = &mut self.draft {
+            draft.refused(why);
         }
     }
 
@@ -74,13 +107,19 @@ impl InFlight {
     }
 
     /// The response's head is ready.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = status.as_u16();
+        if let Some(draft) = &mut self.draft {
+            draft.answer(status, headers);
+        }
     }
 
     /// A piece of the response's body has been handed over.
-    pub(super) fn sent(&mut self, length: usize) {
-        self.sent += length as u64;
+    pub(super) fn sent(&mut self, piece: &Bytes) {
+        self.sent += piece.len() as u64;
+        if let Some(draft) = &self.draft {
+            draft.sent(piece);
+        }
     }
 
     /// The response's body broke off on the upstream's side.
@@ -103,6 +142,12 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let took = self.began.elapsed();
+        if let Some(draft) = self.draft.take() {
+            draft.over(match self.ending {
+                Ending::Complete => BodyEnd::Reached,
+                Ending::ClientGone | Ending::UpstreamBroke => BodyEnd::NotReached,
+            });
+        }
         self.connection.activity().ended();
         self.telemetry.metrics.exchanges.ended(self.route.as_deref(), self.status, took, self.ending);
         if let (Some(access), Some(request)) = (&self.telemetry.access, &self.request) {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate_runtime::CallError;
+use tidegate_testing::recording::Refused;
 
 use super::Answer;
 use super::body::{BodyError, Content, UploadFailure};
@@ -153,6 +154,23 @@ impl Refusal {
             | Self::Plugin(_)
             | Self::ResponseTooLarge { .. }
             | Self::Internal(_) => None,
+        }
+    }
+
+    /// As it is recorded.
+    pub(super) fn recorded(&self) -> Refused {
+        match self {
+            Self::Upstream(UpstreamError::Upload(_)) => Refused::Other,
+            Self::Upstream(_) | Self::ResponseBody(_) => Refused::Upstream,
+            Self::Plugin(_) | Self::BodyTooLarge { .. } | Self::ResponseTooLarge { .. } => Refused::Plugin,
+            Self::RequestBody(_)
+            | Self::Internal(_)
+            // These have been refused before they were recorded.
+            | Self::Malformed(_)
+            | Self::AmbiguousPath
+            | Self::HeadTooLarge
+            | Self::Method
+            | Self::NoRoute => Refused::Other,
         }
     }
 

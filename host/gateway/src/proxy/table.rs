@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Plugin, Unavailable, UpstreamNames};
+use tidegate_runtime::{Plugin, Redaction, Unavailable, UpstreamNames};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::HeadLimits;
@@ -33,6 +33,8 @@ pub struct Table {
     pub(super) upstream_names: UpstreamNames,
     pub(super) limits: HeadLimits,
     pub(super) body_timeout: Duration,
+    /// The secrets of its plugins, which are not to be recorded; none if nothing is.
+    pub(super) redaction: Arc<Redaction>,
     /// Goes with the last exchange.
     _gone: DropGuard,
 }
@@ -45,6 +47,8 @@ pub struct Drained(CancellationToken);
 pub(super) struct Way {
     pub(super) upstream: Arc<Upstream>,
     pub(super) chain: Chain,
+    /// Of the plugins of the chain, for the recording.
+    pub(super) names: Arc<[Arc<str>]>,
     /// Kept here so that a route without such hooks is seen to be one at a glance.
     pub(super) sees_responses: bool,
     pub(super) counters: Arc<RouteCounters>,
@@ -66,10 +70,13 @@ impl Table {
                 // A configuration that exists has the upstreams that its routes name.
                 upstream: Arc::clone(upstreams.at(route.upstream)?),
                 sees_responses: chain.sees_responses(),
+                names: chain.names(),
                 chain,
                 counters: telemetry.metrics.exchanges.route(route),
             })
         });
+        let secrets = || seats.iter().filter_map(|seat| seat.plugin.values());
+        let redaction = telemetry.recorder.as_ref().map(|_| Redaction::of_all(secrets())).unwrap_or_default();
         let (gone, drained) = Drained::when_dropped();
         let table = Self {
             routes: Routes::new(&config.routes),
@@ -78,6 +85,7 @@ impl Table {
             upstreams,
             limits: HeadLimits { fields: config.server.max_headers, bytes: config.server.max_header_bytes },
             body_timeout: config.server.body_timeout,
+            redaction: Arc::new(redaction),
             _gone: gone,
         };
         (table, drained)

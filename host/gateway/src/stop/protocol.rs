@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::phase::Phase;
 use super::report::Report;
 use crate::gateway::Gateway;
+use crate::recorder::Recorder;
 use crate::signals::{StopCause, StopSignals};
 
 /// For syncing the outbox at the end. What was accepted outlives the process without it.
@@ -128,15 +129,21 @@ impl Stop {
         self.book.leave();
     }
 
-    /// The outbox delivers what it can, the access log is written out, buckets are closed, and the process stays for `min_drain`.
+    /// The outbox delivers what it can, the access log and the recording are written out, buckets are closed, and the
+    /// process stays for `min_drain`.
     async fn flush(&self, gateway: Gateway) {
         let share = self.enter(&gateway, Phase::Flushing);
-        let Gateway { access_log, admin, phase, capabilities, .. } = gateway;
+        let Gateway { access_log, recorder, admin, phase, capabilities, .. } = gateway;
         // Dropping the guard waits for the log's writer, which may wait for a slow pipe.
         let flushed = tokio::task::spawn_blocking(move || drop(access_log));
         let log = async {
             if self.wait(share, flushed).await.is_none() {
                 tracing::warn!("the access log could not be written out in time");
+            }
+        };
+        let recording = async {
+            if let Some(recorder) = &recorder {
+                self.close_recording(recorder, share).await;
             }
         };
         let outbox = async {
@@ -150,7 +157,7 @@ impl Stop {
             }
         };
         // Side by side: one after the other, they could take the share several times.
-        tokio::join!(log, outbox, buckets);
+        tokio::join!(log, recording, outbox, buckets);
         let hold = self.ledger.hold(self.began.elapsed());
         self.wait(hold, std::future::pending::<()>()).await;
         self.book.leave();
@@ -169,6 +176,18 @@ impl Stop {
         if timeout(SYNC, outbox.close()).await.is_err() {
             tracing::error!("the outbox could not be synced in time");
         }
+    }
+
+    /// What has been taken is written.
+    async fn close_recording(&self, recorder: &Arc<Recorder>, share: Duration) {
+        let closing = Arc::clone(recorder);
+        let closed = tokio::task::spawn_blocking(move || closing.close());
+        if self.wait(share, closed).await.is_none() {
+            tracing::warn!("the recording could not be written out in time");
+        }
+        let counts = recorder.counts();
+        let (recorded, bytes, dropped) = (counts.kept(), counts.bytes(), counts.lost());
+        tracing::info!(recorded, bytes, dropped, "recording ended");
     }
 
     /// Wait for `work`, but no longer than `share`, and not at all once a second signal has come.

@@ -6,6 +6,7 @@ mod buckets;
 mod guests;
 mod outbound;
 mod outbox;
+mod recording;
 mod scrape;
 
 use std::collections::BTreeMap;

@@ -256,6 +256,7 @@ async fn a_second_gateway_on_the_same_port_says_so() {
         Default::default(),
         Default::default(),
         phase.view(),
+        None,
     );
     let (table, _drained) = tidegate::proxy::Table::new(&config, &[], &telemetry, None);
     let proxy = tidegate::proxy::Proxy::new(table, telemetry, phase.view());

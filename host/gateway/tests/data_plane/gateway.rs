@@ -90,7 +90,7 @@ impl TestGateway {
     pub(crate) fn with_plugins(config: &Config, plugins: &[Plugin]) -> Self {
         let (phase, stops, roster) = (PhaseOwner::default(), Arc::<StopLog>::default(), Arc::<Roster>::default());
         let (telemetry, log) =
-            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), Arc::default(), phase.view());
+            Telemetry::start(&config.log, Arc::clone(&roster), Arc::clone(&stops), Arc::default(), phase.view(), None);
         let ledger = Ledger::new(&config.shutdown, config.longest_stop()).unwrap();
         let loaded = plugins.iter().map(|plugin| Loaded { plugin: plugin.clone(), kept: false }).collect();
         let first = Generation::first(config.clone(), ledger, loaded);

@@ -13,7 +13,7 @@ use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late
 
 use super::{
     Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, guests,
-    outbound,
+    outbound, recording,
 };
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
@@ -36,6 +36,9 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
         self.0.metrics.encode(&mut out)?;
+        if let Some(recorder) = &self.0.recorder {
+            recording::encode(recorder.counts(), &mut out)?;
+        }
         self.0.metrics.capabilities.outbox().map_or(Ok(()), |outbox| super::outbox::encode(outbox, &mut out))
     }
 }
@@ -53,7 +56,7 @@ impl Out<'_> {
         self.0.encode_descriptor(name, help, None, kind)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.family(name, help, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
