@@ -58,8 +58,12 @@ impl Clock for Shared {
 #[must_use]
 pub fn still_runtime() -> (Runtime, Arc<StillClock>) {
     let clock = Arc::new(StillClock::default());
-    let environment =
-        Environment { clock: Arc::new(Shared(clock.clone())), ticks: Ticks::Manual, randomness: Randomness::Seeded(7), gauge: None };
+    let environment = Environment {
+        clock: Arc::new(Shared(clock.clone())),
+        ticks: Ticks::Manual,
+        randomness: Randomness::Seeded(7),
+        gauge: None,
+    };
     let config = RuntimeConfig { slots: 8, cache: None, environment };
     (Runtime::new(config).unwrap_or_else(|error| panic!("{error}")), clock)
 }

@@ -7,11 +7,9 @@
 mod bench;
 mod campaign;
 mod checks;
-mod debian;
 mod nats;
 mod plugins;
 mod step;
-mod toolchain;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -144,7 +144,12 @@ impl Environment {
     /// Real time, real randomness, and an epoch tick per `tick`.
     #[must_use]
     pub fn real(tick: Duration) -> Self {
-        Self { clock: Arc::new(SystemClock::default()), ticks: Ticks::Every(tick), randomness: Randomness::System, gauge: None }
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            ticks: Ticks::Every(tick),
+            randomness: Randomness::System,
+            gauge: None,
+        }
     }
 }
 

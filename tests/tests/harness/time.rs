@@ -29,7 +29,8 @@ fn a_shutdown_that_overruns_is_stopped_at_the_same_instruction_in_a_hundred_runs
 
 #[test]
 fn what_waits_takes_virtual_time_and_no_other() {
-    let setup = hostile(json!({ "on_request": "from-header" })).limits(|limits| limits.wall = Duration::from_secs(3_600));
+    let setup =
+        hostile(json!({ "on_request": "from-header" })).limits(|limits| limits.wall = Duration::from_secs(3_600));
     let mut plugin = setup.load().expect("it loads");
     let answer = plugin.send(Request::get("/").header("x-misbehave", "sleep"));
     let failure = answer.failure().expect("its time is up");

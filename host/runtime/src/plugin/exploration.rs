@@ -68,7 +68,8 @@ const COMPONENT: &str = r#"(component
     (export "tidegate:plugin/shutdown-hook@0.1.0" (instance $hook)))"#;
 
 static ENGINE: LazyLock<(Arc<Space>, Component)> = LazyLock::new(|| {
-    let space = Space::new(64, &environment(Arc::new(ToyClock(watch::Sender::new(Moment::from_nanos(0)))))).expect("the engine starts");
+    let space = Space::new(64, &environment(Arc::new(ToyClock(watch::Sender::new(Moment::from_nanos(0))))))
+        .expect("the engine starts");
     let component = wat::parse_str(COMPONENT).expect("it is a component");
     let component = Component::new(space.engine(), component).expect("it is valid");
     (space, component)

@@ -11,13 +11,8 @@ use tidegate_runtime::grants::{self, Bucket as _, BucketError, Entry, Keys};
 use super::Failures;
 
 /// Bounds of a bucket whose test names none: those of `[[kv]]` in the gateway.
-const BOUNDS: Bounds = Bounds {
-    max_entries: 100_000,
-    max_bytes: 64 << 20,
-    max_value: 64 << 10,
-    ttl: None,
-    when_full: WhenFull::Refuse,
-};
+const BOUNDS: Bounds =
+    Bounds { max_entries: 100_000, max_bytes: 64 << 20, max_value: 64 << 10, ttl: None, when_full: WhenFull::Refuse };
 
 /// The buckets of the plugin, by name.
 #[derive(Debug, Default)]

@@ -1,12 +1,14 @@
 //! Packages of Debian.
 
-use crate::step;
-use anyhow::Result;
 use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command;
 
 /// How a command runs as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Root {
+pub enum Root {
     /// This process is root, or the command says that it has to be.
     Is,
     /// `sudo` does it without a question.
@@ -14,7 +16,10 @@ pub(crate) enum Root {
 }
 
 /// Installs packages, and nothing that they merely recommend.
-pub(crate) fn install(root: Root, packages: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// When apt-get is not there, may not, or finds none of that name.
+pub fn install(root: Root, packages: &[&str]) -> Result<()> {
     let install = ["install", "-y", "--no-install-recommends"];
     apt(root, &install, packages).or_else(|_| {
         // The lists of packages may be missing or old.
@@ -23,7 +28,7 @@ pub(crate) fn install(root: Root, packages: &[&str]) -> Result<()> {
     })
 }
 
-fn apt(root: Root, command: &[&str], packages: &[&str]) -> Result<()> {
+fn apt(root: Root, verb: &[&str], packages: &[&str]) -> Result<()> {
     let mut apt = match root {
         Root::Is => Command::new("apt-get"),
         Root::BySudo => {
@@ -33,6 +38,6 @@ fn apt(root: Root, command: &[&str], packages: &[&str]) -> Result<()> {
             sudo
         }
     };
-    step::output(apt.arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    command::output(apt.arg("-q").args(verb).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
     Ok(())
 }
