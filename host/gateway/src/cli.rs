@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod inspect;
 mod outbox;
+mod plugin;
 mod report;
 mod run;
 mod table;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
+pub use self::plugin::{BuildArgs, NewArgs, PluginCommand};
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
 ///
@@ -100,6 +102,15 @@ Examples:
         /// What to do.
         #[command(subcommand)]
         command: OutboxCommand,
+    },
+    /// Write a plugin: begin, build, measure, and serve it while you work on it
+    ///
+    /// What the author of a plugin needs. Nothing here touches a gateway that runs.
+    #[command(after_long_help = plugin::AFTER_HELP)]
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
     },
     /// See it work: a gateway with example plugins, traffic, and a shutdown
     ///
@@ -311,6 +322,7 @@ pub fn execute(cli: Cli) -> Result<u8, Failure> {
         Command::Inspect(args) => inspect::inspect(&args).map(|()| 0),
         Command::Report(args) => report::report(&args).map(|()| 0),
         Command::Outbox { command } => outbox::outbox(&command).map(|()| 0),
+        Command::Plugin { command } => plugin::plugin(&command),
         Command::Demo(args) => demo::demo(&args),
     }
 }
@@ -342,7 +354,9 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_is_explained() {
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let of_plugins = cli.find_subcommand("plugin").into_iter().flat_map(clap::Command::get_subcommands);
+        for command in cli.get_subcommands().chain(of_plugins) {
             let name = command.get_name();
             assert!(command.get_about().is_some() && command.get_long_about().is_some(), "{name}");
             assert!(
@@ -372,6 +386,10 @@ mod tests {
             "outbox replay 0199a0b0-0000-7000-8000-000000000000",
             "outbox purge --sink old --yes",
             "outbox repair --yes",
+            "plugin new visits",
+            "plugin new visits --lang js --dir plugins/visits",
+            "plugin build",
+            "plugin build visits --debug",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
