@@ -24,6 +24,9 @@ use crate::world::{Asked, Buckets, Outbox, Reply, Servers, World};
 /// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
 const EPOCH: u64 = 1_767_225_600;
 
+/// The tick of a gateway's engine.
+const TICK: Duration = Duration::from_millis(1);
+
 /// A plugin to be loaded, and what surrounds it: nothing is granted, everything else is as a gateway has it by default.
 ///
 /// ```no_run
@@ -48,6 +51,18 @@ pub struct Setup {
     seed: u64,
     epoch: Duration,
     cache: Option<PathBuf>,
+    pass: Pass,
+}
+
+/// How time passes for the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// With the fuel that it burns.
+    Virtual,
+    /// The same, and it is noted where it burns it.
+    Sampled,
+    /// As for everybody.
+    Real,
 }
 
 type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
@@ -91,6 +106,7 @@ impl Setup {
             seed: 1,
             epoch: Duration::from_secs(EPOCH),
             cache: default_cache(),
+            pass: Pass::Virtual,
         }
     }
 
@@ -232,6 +248,19 @@ impl Setup {
         self
     }
 
+    /// Note in which functions it burns its fuel: [`Plugin::samples`]. What it does and burns stays the same.
+    pub fn sampled(mut self) -> Self {
+        self.pass = Pass::Sampled;
+        self
+    }
+
+    /// Run it on the engine of a gateway and by the clock of this machine, to see how long calls take: [`Plugin::stats`].
+    /// No fuel is counted, faults cannot be planned, and no two runs are the same. The test's own time is virtual as ever.
+    pub fn in_real_time(mut self) -> Self {
+        self.pass = Pass::Real;
+        self
+    }
+
     /// Compile it, check it as a gateway does, and bring up its instances.
     ///
     /// # Errors
@@ -252,15 +281,19 @@ impl Setup {
         if let Some((origins, script)) = self.servers {
             world.servers = Some(Arc::new(Servers::new(origins, script, Arc::clone(&shared))));
         }
-        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace));
-        let environment = Environment {
-            clock: shared,
-            ticks: Ticks::Manual,
-            randomness: Randomness::Seeded(self.seed),
-            gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace).sampled(self.pass == Pass::Sampled));
+        let randomness = Randomness::Seeded(self.seed);
+        let environment = match self.pass {
+            Pass::Real => Environment { randomness, ..Environment::real(TICK) },
+            Pass::Virtual | Pass::Sampled => Environment {
+                clock: shared,
+                ticks: Ticks::Manual,
+                randomness,
+                gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+            },
         };
         let lines = Lines::default();
-        let driver = Driver::new(Arc::clone(&clock), lines.dispatch())
+        let driver = Driver::new(Arc::clone(&clock), lines.dispatch(), self.pass == Pass::Real)
             .map_err(|error| SetupError::Machine(error.to_string()))?;
         let config = RuntimeConfig { slots: Runtime::slots(spec.instances), cache: self.cache, environment };
         let runtime = Runtime::new(config).map_err(|error| SetupError::Machine(error.to_string()))?;
