@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
-pub use self::plugin::{BuildArgs, NewArgs, PluginCommand};
+pub use self::plugin::{BenchArgs, BuildArgs, DevArgs, NewArgs, PluginCommand};
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
 ///
@@ -390,6 +390,9 @@ mod tests {
             "plugin new visits --lang js --dir plugins/visits",
             "plugin build",
             "plugin build visits --debug",
+            "plugin bench",
+            "plugin bench stamp.wasm --calls 1000 --json --flame flame.svg",
+            "plugin dev --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -1,12 +1,16 @@
 //! `tidegate plugin`: what authors of plugins do. One file per command.
 
+mod bench;
 mod build;
+mod dev;
 mod new;
 mod project;
 
 use clap::Subcommand;
 
+pub use self::bench::BenchArgs;
 pub use self::build::BuildArgs;
+pub use self::dev::DevArgs;
 pub use self::new::NewArgs;
 use super::Failure;
 
@@ -26,6 +30,20 @@ pub enum PluginCommand {
     /// first; JavaScript and Python get their tools into the folder, from npm and PyPI.
     #[command(after_long_help = build::AFTER_HELP)]
     Build(BuildArgs),
+    /// Measure what each hook of the plugin costs: fuel, host calls, memory and time
+    ///
+    /// Sends requests through the component, on two engines that take turns. One counts fuel, which is the same on every
+    /// machine; the other is the one of a gateway, and says how long calls take here, and how far to trust that. With
+    /// --flame, it draws which functions burn the fuel.
+    #[command(after_long_help = bench::AFTER_HELP)]
+    Bench(BenchArgs),
+    /// Serve the plugin, and build and load it again after each change
+    ///
+    /// Starts a gateway of its own with the plugin in this folder. When a source changes, it builds the plugin and has the
+    /// gateway load it, under load if there is any. If it does not build, the error shows here, and the version before
+    /// goes on serving. Ctrl-C stops the gateway in order, and shows how the plugin ended.
+    #[command(after_long_help = dev::AFTER_HELP)]
+    Dev(DevArgs),
 }
 
 pub(super) const AFTER_HELP: &str = "\
@@ -46,5 +64,7 @@ pub(super) fn plugin(command: &PluginCommand) -> Result<u8, Failure> {
     match command {
         PluginCommand::New(args) => new::new(args).map(|()| 0),
         PluginCommand::Build(args) => build::build(args),
+        PluginCommand::Bench(args) => bench::bench(args).map(|()| 0),
+        PluginCommand::Dev(args) => dev::dev(args),
     }
 }

@@ -104,6 +104,11 @@ impl Project {
         &self.plugin.path
     }
 
+    /// Whether the file says where requests go.
+    pub(super) fn has_upstream(&self) -> bool {
+        self.source.parse::<toml::Table>().is_ok_and(|file| file.contains_key("upstream"))
+    }
+
     /// A whole config of a gateway, for a file in the project's folder.
     pub(super) fn gateway(&self, surroundings: Surroundings<'_>) -> Result<String, Failure> {
         whole(&self.source, surroundings)
