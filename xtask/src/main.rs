@@ -7,12 +7,10 @@
 mod bench;
 mod campaign;
 mod checks;
-mod debian;
 mod languages;
 mod nats;
 mod plugins;
 mod step;
-mod toolchain;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -1,9 +1,9 @@
 //! The NATS server that tests and campaigns start for themselves, got from where this machine can get it.
 
-use crate::debian;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
+use tidegate_toolchain::debian;
 
 /// Tells tests that there is no server, and why: those that need one say so and are skipped. `tests/src/nats.rs` and the tests
 /// of `tidegate-keyvalue` read it.

@@ -1,10 +1,10 @@
 //! `cargo xtask plugins`: the example plugins and the tests' guests, from source to components.
 
-use crate::toolchain::{self, Source, Target, Toolchain};
 use crate::{languages, step};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use tidegate_toolchain::rust::{self, Profile, Source, Target, Toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +31,7 @@ pub(crate) fn build(args: &Args) -> Result<()> {
     if let Some(wanted) = args.lang {
         return languages::build(wanted);
     }
-    let toolchain = toolchain::prepare(args.target, args.toolchain)?;
+    let toolchain = rust::prepare(args.target, args.toolchain, step::root(), &|line| eprintln!("    {line}"))?;
     if !args.crates.is_empty() {
         return args.crates.iter().try_for_each(|folder| build_own(&toolchain, args.target, folder));
     }
@@ -39,7 +39,7 @@ pub(crate) fn build(args: &Args) -> Result<()> {
         let workspace = step::root().join(source);
         step::run(
             &format!("{source} to {}", args.target.triple()),
-            &mut toolchain.cargo_build(&workspace, &step::guest_target())?,
+            &mut toolchain.cargo_build(&workspace, &step::guest_target(), Profile::Release)?,
         )?;
         let output = match args.target {
             Target::Wasip2 => format!("target/{output}"),
@@ -55,7 +55,7 @@ fn build_own(toolchain: &Toolchain, target: Target, folder: &Path) -> Result<()>
     let folder = folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))?;
     let output = folder.join("target");
     let what = format!("{} to {}", folder.display(), target.triple());
-    step::run(&what, &mut toolchain.cargo_build(&folder, &output)?)?;
+    step::run(&what, &mut toolchain.cargo_build(&folder, &output, Profile::Release)?)?;
     let built = output.join(target.triple()).join("release");
     for entry in fs::read_dir(&built).with_context(|| format!("cannot read {}", built.display()))? {
         let path = entry?.path();

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::failure::Failure;
-pub use self::plugin::{PluginCommand, ReplayArgs, TestArgs};
+pub use self::plugin::{BenchArgs, BuildArgs, DevArgs, NewArgs, PluginCommand, ReplayArgs, TestArgs};
 pub use self::record::RecordArgs;
 
 /// An HTTP gateway that runs sandboxed WebAssembly plugins and gives each of them an orderly end
@@ -105,9 +105,9 @@ Examples:
         #[command(subcommand)]
         command: OutboxCommand,
     },
-    /// Test a plugin
+    /// Write a plugin: begin, build, test, measure, and serve it while you work on it
     ///
-    /// What the author of a plugin needs while writing it. Nothing here touches a gateway that runs.
+    /// What the author of a plugin needs. Nothing here touches a gateway that runs.
     #[command(after_long_help = plugin::AFTER_HELP)]
     Plugin {
         /// What to do.
@@ -400,6 +400,13 @@ mod tests {
             "plugin test --list",
             "plugin replay audit.wasm recording",
             "plugin replay audit.wasm recording --name audit --plugin-config {\"name\":\"x-a\"} --json",
+            "plugin new visits",
+            "plugin new visits --lang js --dir plugins/visits",
+            "plugin build",
+            "plugin build visits --debug",
+            "plugin bench",
+            "plugin bench stamp.wasm --calls 1000 --json --flame flame.svg",
+            "plugin dev --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -100,6 +100,15 @@ pub trait Gauge: Send + Sync + 'static {
 
     /// A call is over, or the guest is given up.
     fn end(&self, call: &GaugedCall<'_>, used: &Used);
+
+    /// Units of fuel after which it wants to know where the guest is; `None` for never. Read when an instance is made.
+    fn sampling(&self) -> Option<u64> {
+        None
+    }
+
+    /// The guest is in these functions, the outermost first. It is told of where it calls a function or begins a turn of a
+    /// loop, which is where it can be interrupted.
+    fn sample(&self, _stack: &[String]) {}
 }
 
 /// What a call has used.

@@ -2,6 +2,9 @@
 //!
 //! A guest that counts fuel comes back from a poll after each slice of it, having woken itself. That is how a slice is told
 //! from a wait, in which whoever is waited for wakes the call later: one lets the clock go on, the other does not.
+//!
+//! Where the guest is cannot be seen after a slice, since it has been suspended as a whole. So a gauge that wants samples has
+//! the epoch go on with each slice, and they are taken in its callback.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use wasmtime::{Engine, Store};
+use wasmtime::{AsContext, Engine, Store, WasmBacktrace};
 
 use crate::contract::Hook;
 use crate::environment::{Clock, FUEL_SLICE, Gauge, GaugedCall, Used};
@@ -25,6 +28,10 @@ pub(crate) struct Gauged {
     instance: u64,
     /// The epoch goes on by one per tick of the clock.
     tick: Duration,
+    /// Fuel after which the guest comes back.
+    slice: u64,
+    /// Whether the epoch goes on with each slice as well.
+    is_sampled: bool,
 }
 
 /// A call that burns fuel.
@@ -47,8 +54,10 @@ impl Gauged {
         tick: Duration,
         store: &mut Store<Guest>,
     ) -> wasmtime::Result<Self> {
-        store.fuel_async_yield_interval(Some(FUEL_SLICE))?;
-        Ok(Self { gauge, clock, plugin, instance, tick })
+        let sampling = gauge.sampling();
+        let slice = sampling.unwrap_or(FUEL_SLICE).max(1);
+        store.fuel_async_yield_interval(Some(slice))?;
+        Ok(Self { gauge, clock, plugin, instance, tick, slice, is_sampled: sampling.is_some() })
     }
 
     fn call(&self, hook: Hook) -> GaugedCall<'_> {
@@ -70,18 +79,18 @@ impl Burning<'_> {
         let noticed = Arc::new(Noticed { waker: cx.waker().clone(), was_woken: AtomicBool::new(false) });
         let polled = call.poll(&mut Context::from_waker(&Waker::from(Arc::clone(&noticed))));
         if polled.is_pending() && noticed.was_woken.load(Ordering::Relaxed) {
-            self.told += FUEL_SLICE;
-            self.burn(FUEL_SLICE);
+            self.told += self.gauged.slice;
+            self.burn(self.gauged.slice);
         }
         polled
     }
 
     fn burn(&self, fuel: u64) {
-        let Gauged { gauge, clock, tick, .. } = self.gauged;
+        let Gauged { gauge, clock, tick, is_sampled, .. } = self.gauged;
         let ticks = || u128::from(clock.now().as_nanos()) / tick.as_nanos().max(1);
         let before = ticks();
         gauge.burn(&self.gauged.call(self.hook), fuel);
-        if ticks() != before {
+        if *is_sampled || ticks() != before {
             self.engine.increment_epoch();
         }
     }
@@ -96,6 +105,22 @@ impl Burning<'_> {
         let used = Used { fuel, host_calls: meter.host_calls(), memory: store.data().memory.used() };
         self.gauged.gauge.end(&self.gauged.call(self.hook), &used);
     }
+}
+
+/// Frames of a sample. What is deeper counts for the last one.
+const MOST_FRAMES: usize = 200;
+
+/// The functions that a guest is in, the outermost first.
+pub(crate) fn stack(guest: impl AsContext) -> Vec<String> {
+    let backtrace = WasmBacktrace::force_capture(guest);
+    let outermost = backtrace.frames().iter().rev().take(MOST_FRAMES);
+    outermost
+        .map(|frame| match frame.func_name() {
+            // Without the hash that Rust's names end with.
+            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            None => format!("function {}", frame.func_index()),
+        })
+        .collect()
 }
 
 /// A waker that remembers whether it was used.

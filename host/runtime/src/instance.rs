@@ -23,7 +23,7 @@ use crate::engine::Reservation;
 use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
-use crate::gauge::{Burning, Gauged};
+use crate::gauge::{self, Burning, Gauged};
 use crate::grants::Grants;
 use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Allowance, Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
@@ -120,7 +120,13 @@ impl Template {
         store.set_hostcall_fuel(longest.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(MAX_HANDLES);
         let ticked = meter.clone();
-        store.epoch_deadline_callback(move |_| Ok(ticked.tick()));
+        let sampled = self.environment.gauge.clone().filter(|gauge| gauge.sampling().is_some());
+        store.epoch_deadline_callback(move |guest| {
+            if let Some(gauge) = &sampled {
+                gauge.sample(&gauge::stack(&guest));
+            }
+            Ok(ticked.tick())
+        });
         let gauged = match &self.environment.gauge {
             Some(gauge) => {
                 let (gauge, clock) = (Arc::clone(gauge), Arc::clone(&self.environment.clock));

@@ -24,11 +24,13 @@ pub(crate) struct Driver {
     clock: Arc<VirtualClock>,
     idle: Arc<Idle>,
     log: Dispatch,
+    /// Whether there is always something that real time brings.
+    is_patient: bool,
 }
 
 impl Driver {
-    /// An executor on this clock. What is logged meanwhile goes to `log`.
-    pub(crate) fn new(clock: Arc<VirtualClock>, log: Dispatch) -> std::io::Result<Self> {
+    /// An executor on this clock. What is logged meanwhile goes to `log`. If it is patient, what is run may wait for real time.
+    pub(crate) fn new(clock: Arc<VirtualClock>, log: Dispatch, is_patient: bool) -> std::io::Result<Self> {
         let idle = Arc::new(Idle { clock: Arc::clone(&clock), ..Idle::default() });
         let parked = Arc::clone(&idle);
         let tokio = tokio::runtime::Builder::new_current_thread()
@@ -36,7 +38,7 @@ impl Driver {
             .enable_time()
             .on_thread_park(move || parked.on_park())
             .build()?;
-        Ok(Self { tokio, clock, idle, log })
+        Ok(Self { tokio, clock, idle, log, is_patient })
     }
 
     /// Run this to its end.
@@ -44,7 +46,7 @@ impl Driver {
     /// # Panics
     /// If it waits for something that never comes, or for more than a week.
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {
-        self.drive(future, false)
+        self.drive(future, self.is_patient)
     }
 
     /// The same for something that other threads work on, too: while nobody sleeps, they are waited for.
@@ -152,7 +154,7 @@ mod tests {
 
     fn driver() -> (Driver, Shared) {
         let clock = Arc::new(VirtualClock::new(Duration::ZERO));
-        (Driver::new(Arc::clone(&clock), Dispatch::none()).expect("starts"), Shared(clock))
+        (Driver::new(Arc::clone(&clock), Dispatch::none(), false).expect("starts"), Shared(clock))
     }
 
     #[test]

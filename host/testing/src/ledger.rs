@@ -1,5 +1,6 @@
 //! What guests use, and the faults that a test has in store for them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,23 @@ pub enum Fault {
     LateAt(u64),
 }
 
+/// Units of fuel between two samples: few, since hooks are short; and a prime, so that loops do not keep step with it.
+const SAMPLED_EVERY: u64 = 97;
+
+/// Stacks that are told apart. Those of guests that have more go uncounted.
+const MOST_STACKS: usize = 100_000;
+
+/// Where a plugin burns its fuel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The hook that was called.
+    pub hook: Hook,
+    /// The functions that it was in, the outermost first.
+    pub stack: Vec<String>,
+    /// The fuel that this stands for.
+    pub fuel: u64,
+}
+
 /// Keeps account of calls, and moves the clock with what they burn.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -42,6 +60,8 @@ pub(crate) struct Ledger {
     pace: u64,
     /// When whoever waits for guests that compute has waited for long enough, in real time.
     patience: Option<Instant>,
+    /// Whether it wants to know where guests are.
+    is_sampled: bool,
     state: Mutex<State>,
 }
 
@@ -51,11 +71,30 @@ struct State {
     /// For the next call of a hook; then for the one that runs.
     fault: Option<(Hook, Fault)>,
     late_at: Option<u64>,
+    /// The hook that was called last.
+    hook: Option<Hook>,
+    /// How often guests were where.
+    samples: BTreeMap<(usize, Vec<String>), u64>,
 }
 
 impl Ledger {
     pub(crate) fn new(clock: Arc<VirtualClock>, pace: u64, patience: Option<Instant>) -> Self {
-        Self { clock, pace, patience, state: Mutex::default() }
+        Self { clock, pace, patience, is_sampled: false, state: Mutex::default() }
+    }
+
+    /// The same, which wants to know where guests are.
+    pub(crate) fn sampled(self, is_sampled: bool) -> Self {
+        Self { is_sampled, ..self }
+    }
+
+    /// Where guests have been, in the order of the hooks.
+    pub(crate) fn samples(&self) -> Vec<Sample> {
+        let state = self.state();
+        let sample = |((hook, stack), count): (&(usize, Vec<String>), &u64)| {
+            let hook = Hook::ALL.into_iter().find(|own| *own as usize == *hook)?;
+            Some(Sample { hook, stack: stack.clone(), fuel: count.saturating_mul(SAMPLED_EVERY) })
+        };
+        state.samples.iter().filter_map(sample).collect()
     }
 
     // Changed in single steps: a poisoned one is as good as a sound one.
@@ -93,6 +132,7 @@ impl Gauge for Ledger {
     fn begin(&self, call: &GaugedCall<'_>) -> u64 {
         let mut state = self.state();
         state.late_at = None;
+        state.hook = Some(call.hook);
         match state.fault.take_if(|(hook, _)| *hook == call.hook) {
             Some((_, Fault::TrapAt(fuel))) => fuel,
             Some((_, Fault::LateAt(nth))) => {
@@ -119,5 +159,18 @@ impl Gauge for Ledger {
 
     fn end(&self, call: &GaugedCall<'_>, used: &Used) {
         self.state().calls.push(Call { hook: call.hook, instance: call.instance, used: *used });
+    }
+
+    fn sampling(&self) -> Option<u64> {
+        self.is_sampled.then_some(SAMPLED_EVERY)
+    }
+
+    fn sample(&self, stack: &[String]) {
+        let mut state = self.state();
+        let Some(hook) = state.hook else { return };
+        let key = (hook as usize, stack.to_vec());
+        if state.samples.len() < MOST_STACKS || state.samples.contains_key(&key) {
+            *state.samples.entry(key).or_default() += 1;
+        }
     }
 }

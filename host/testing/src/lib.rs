@@ -38,7 +38,7 @@ mod world;
 pub use budget::{Baseline, BaselineError, Budget, Exceeded};
 pub use error::SetupError;
 pub use exchange::{Answer, By, Request, Response};
-pub use ledger::{Call, Fault};
+pub use ledger::{Call, Fault, Sample};
 pub use log::Line;
 pub use plugin::{Begun, Plugin, Stop};
 pub use replay::{Difference, Replayed};
@@ -49,4 +49,6 @@ pub use world::{Asked, Bucket, Event, Reply};
 pub use tidegate_runtime::environment::Used;
 pub use tidegate_runtime::grants::{BucketError, PublishError};
 pub use tidegate_runtime::outbound::OutboundError;
-pub use tidegate_runtime::{CallError, Deferred, EndCause, Hook, Limits, Recycle, StopOutcome, StopReason, StopRecord};
+pub use tidegate_runtime::{
+    CallError, Deferred, EndCause, Hook, HookStats, Limits, Recycle, StopOutcome, StopReason, StopRecord,
+};

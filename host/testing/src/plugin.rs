@@ -14,7 +14,7 @@ use crate::clock::{Shared, VirtualClock};
 use crate::driver::Driver;
 use crate::exchange::{Answer, Request};
 use crate::filter::Filter;
-use crate::ledger::{Call, Fault, Ledger};
+use crate::ledger::{Call, Fault, Ledger, Sample};
 use crate::log::{Line, Lines};
 use crate::world::{Asked, Bucket, Event, World};
 
@@ -229,6 +229,12 @@ impl Plugin {
             host_calls: most.host_calls.max(used.host_calls),
             memory: most.memory.max(used.memory),
         })
+    }
+
+    /// Where it has burned its fuel; with [`Setup::sampled`](crate::Setup::sampled) only.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        self.ledger.samples()
     }
 
     /// The hooks that it has.

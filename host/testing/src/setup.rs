@@ -25,6 +25,9 @@ use crate::world::{Asked, Buckets, Outbox, Reachable, Reply, Servers, World};
 /// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
 const EPOCH: u64 = 1_767_225_600;
 
+/// The tick of a gateway's engine.
+const TICK: Duration = Duration::from_millis(1);
+
 /// A plugin to be loaded, and what surrounds it: nothing is granted, everything else is as a gateway has it by default.
 ///
 /// ```no_run
@@ -52,6 +55,18 @@ pub struct Setup {
     epoch: Duration,
     cache: Option<PathBuf>,
     patience: Option<Instant>,
+    pass: Pass,
+}
+
+/// How time passes for the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// With the fuel that it burns.
+    Virtual,
+    /// The same, and it is noted where it burns it.
+    Sampled,
+    /// As for everybody.
+    Real,
 }
 
 pub(crate) type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
@@ -96,6 +111,7 @@ impl Setup {
             epoch: Duration::from_secs(EPOCH),
             cache: default_cache(),
             patience: None,
+            pass: Pass::Virtual,
         }
     }
 
@@ -306,6 +322,19 @@ impl Setup {
         self.spec.limits
     }
 
+    /// Note in which functions it burns its fuel: [`Plugin::samples`]. What it does and burns stays the same.
+    pub fn sampled(mut self) -> Self {
+        self.pass = Pass::Sampled;
+        self
+    }
+
+    /// Run it on the engine of a gateway and by the clock of this machine, to see how long calls take: [`Plugin::stats`].
+    /// No fuel is counted, faults cannot be planned, and no two runs are the same. The test's own time is virtual as ever.
+    pub fn in_real_time(mut self) -> Self {
+        self.pass = Pass::Real;
+        self
+    }
+
     /// Compile it, check it as a gateway does, and bring up its instances.
     ///
     /// # Errors
@@ -327,15 +356,19 @@ impl Setup {
         if let Some((reachable, script)) = self.servers {
             world.servers = Some(Arc::new(Servers::new(reachable, script, Arc::clone(&shared))));
         }
-        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience));
-        let environment = Environment {
-            clock: shared,
-            ticks: Ticks::Manual,
-            randomness: Randomness::Seeded(self.seed),
-            gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled));
+        let randomness = Randomness::Seeded(self.seed);
+        let environment = match self.pass {
+            Pass::Real => Environment { randomness, ..Environment::real(TICK) },
+            Pass::Virtual | Pass::Sampled => Environment {
+                clock: shared,
+                ticks: Ticks::Manual,
+                randomness,
+                gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+            },
         };
         let lines = Lines::default();
-        let driver = Driver::new(Arc::clone(&clock), lines.dispatch())
+        let driver = Driver::new(Arc::clone(&clock), lines.dispatch(), self.pass == Pass::Real)
             .map_err(|error| SetupError::Machine(error.to_string()))?;
         let runtime = runtime(self.cache, environment)?;
         let (stops, drains) = (Arc::<Mutex<Vec<StopRecord>>>::default(), Arc::<Mutex<Vec<DrainRecord>>>::default());

@@ -2,11 +2,12 @@
 //! bindings in example-plugins/c/bindgen.
 
 use super::{Tools, WORLD, hinted, place, wit};
-use crate::toolchain::Linkers;
-use crate::{debian, step};
+use crate::step;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tidegate_toolchain::debian;
+use tidegate_toolchain::rust::Linkers;
 
 /// The compiler, its linker and builtins for WebAssembly, and the C library.
 const PACKAGES: [&str; 4] = ["clang-22", "lld-22", "libclang-rt-22-dev-wasm32", "wasi-libc"];
@@ -29,7 +30,7 @@ pub(super) fn prepare() -> Result<C> {
     if !are_there() {
         install()?;
     }
-    let linker = Linkers::find()?.component();
+    let linker = Linkers::find(step::root())?.component();
     if !linker.is_file() {
         bail!("this Rust toolchain comes without wasm-component-ld\nhint: rustup's has it");
     }

@@ -11,7 +11,7 @@
 mod axis;
 mod groups;
 mod html;
-mod markup;
+pub(crate) mod markup;
 mod rows;
 mod svg;
 mod terminal;

@@ -7,7 +7,7 @@ use super::words::is_printable;
 /// A text inside an element or an attribute's value: it stays text, whatever is in it. Line breaks stay, since titles
 /// have lines.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

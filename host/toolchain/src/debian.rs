@@ -1,12 +1,14 @@
 //! Packages of Debian.
 
-use crate::step;
-use anyhow::Result;
 use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command;
 
 /// How a command runs as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Root {
+pub enum Root {
     /// This process is root, or the command says that it has to be.
     Is,
     /// `sudo` does it without a question.
@@ -15,17 +17,21 @@ pub(crate) enum Root {
 
 impl Root {
     /// How to become root here without asking anybody, if there is a way.
-    pub(crate) fn found() -> Option<Self> {
-        if step::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0") {
+    #[must_use]
+    pub fn found() -> Option<Self> {
+        if command::output(Command::new("id").arg("-u")).is_ok_and(|id| id == "0") {
             Some(Self::Is)
         } else {
-            step::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::BySudo)
+            command::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::BySudo)
         }
     }
 }
 
 /// Installs packages, and nothing that they merely recommend.
-pub(crate) fn install(root: Root, packages: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// When apt-get is not there, may not, or finds none of that name.
+pub fn install(root: Root, packages: &[&str]) -> Result<()> {
     let install = ["install", "-y", "--no-install-recommends"];
     apt(root, &install, packages).or_else(|_| {
         // The lists of packages may be missing or old.
@@ -34,7 +40,7 @@ pub(crate) fn install(root: Root, packages: &[&str]) -> Result<()> {
     })
 }
 
-fn apt(root: Root, command: &[&str], packages: &[&str]) -> Result<()> {
+fn apt(root: Root, verb: &[&str], packages: &[&str]) -> Result<()> {
     let mut apt = match root {
         Root::Is => Command::new("apt-get"),
         Root::BySudo => {
@@ -44,6 +50,6 @@ fn apt(root: Root, command: &[&str], packages: &[&str]) -> Result<()> {
             sudo
         }
     };
-    step::output(apt.arg("-q").args(command).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    command::output(apt.arg("-q").args(verb).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
     Ok(())
 }

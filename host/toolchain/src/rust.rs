@@ -3,16 +3,18 @@
 //! In this order: the target is installed; rustup can install it; Debian has a compiler with the standard library's
 //! source, which is then built along with the guest. Nothing else is tried, and the error names all three.
 
-use crate::{debian, step};
-use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{command, debian};
+
 /// What guests are compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Target {
+pub enum Target {
     /// A component that may use what Rust's standard library needs of WASI
     #[value(name = "wasm32-wasip2")]
     Wasip2,
@@ -22,7 +24,9 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    pub(crate) fn triple(self) -> &'static str {
+    /// Its name for rustc.
+    #[must_use]
+    pub fn triple(self) -> &'static str {
         match self {
             Self::Wasip2 => "wasm32-wasip2",
             Self::Unknown => "wasm32-unknown-unknown",
@@ -32,7 +36,7 @@ impl Target {
 
 /// Where the compiler for guests comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Source {
+pub enum Source {
     /// The target of the Rust toolchain in use
     Installed,
     /// `rustup target add`
@@ -45,9 +49,29 @@ impl Source {
     const IN_ORDER: [Self; 3] = [Self::Installed, Self::Rustup, Self::Debian];
 }
 
+/// Which of cargo's profiles guests are built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Small and fast, with whatever the manifest says of `[profile.release]`.
+    Release,
+    /// Quick to build, with debug assertions.
+    Debug,
+}
+
+impl Profile {
+    /// The folder in cargo's target folder.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 /// How to call cargo for a target.
 #[derive(Debug)]
-pub(crate) struct Toolchain {
+pub struct Toolchain {
     target: Target,
     /// The compiler and its source, if not those in use.
     debian: bool,
@@ -56,7 +80,7 @@ pub(crate) struct Toolchain {
 
 /// Linkers that come with the Rust toolchain in use.
 #[derive(Debug)]
-pub(crate) struct Linkers {
+pub struct Linkers {
     folder: PathBuf,
 }
 
@@ -65,14 +89,18 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std";
 const DEBIAN_LIBC: &str = "/usr/lib/wasm32-wasi";
 
-/// Makes sure that guests can be built for the target. Without `only`, takes the first source that works.
-pub(crate) fn prepare(target: Target, only: Option<Source>) -> Result<Toolchain> {
-    let linkers = Linkers::find()?;
+/// Makes sure that the guests in `folder` can be built for the target. Without `only`, takes the first source that works.
+/// `say` gets what is being done, a line each.
+///
+/// # Errors
+/// When no source works: what was tried, and all that can be done by hand.
+pub fn prepare(target: Target, only: Option<Source>, folder: &Path, say: &dyn Fn(&str)) -> Result<Toolchain> {
+    let linkers = Linkers::find(folder)?;
     let mut tried = Vec::new();
     for source in Source::IN_ORDER.into_iter().filter(|source| only.is_none_or(|only| only == *source)) {
-        match attempt(source, target) {
+        match attempt(source, target, folder, say) {
             Ok(how) => {
-                eprintln!("    guest toolchain: {how}");
+                say(&format!("guest toolchain: {how}"));
                 return Ok(Toolchain { target, debian: source == Source::Debian, linkers });
             }
             Err(error) => tried.push(format!("  {source:?}: {error:#}")),
@@ -89,33 +117,33 @@ pub(crate) fn prepare(target: Target, only: Option<Source>) -> Result<Toolchain>
     )
 }
 
-fn attempt(source: Source, target: Target) -> Result<String> {
+fn attempt(source: Source, target: Target, folder: &Path, say: &dyn Fn(&str)) -> Result<String> {
     let triple = target.triple();
     match source {
         Source::Installed => {
-            if !installed(target)? {
+            if !installed(target, folder)? {
                 bail!("the Rust toolchain in use has no {triple}");
             }
             Ok(format!("{triple} is installed"))
         }
         Source::Rustup => {
-            eprintln!("    guest toolchain: rustup target add {triple}");
+            say(&format!("guest toolchain: rustup target add {triple}"));
             // Without the patience that a long download may deserve: there is another way.
-            step::output(
+            command::output(
                 Command::new("rustup")
                     .args(["target", "add", triple])
                     .env("RUSTUP_MAX_RETRIES", "1")
                     .env("RUSTUP_DOWNLOAD_TIMEOUT", "30")
-                    .current_dir(step::root()),
+                    .current_dir(folder),
             )?;
-            if !installed(target)? {
+            if !installed(target, folder)? {
                 bail!("rustup says that it installed {triple}, but rustc does not find it");
             }
             Ok(format!("rustup has installed {triple}"))
         }
         Source::Debian => {
             if !debian_is_there() {
-                debian_install()?;
+                debian_install(say)?;
             }
             Ok(format!("Debian's compiler, building the standard library for {triple} along with the guests"))
         }
@@ -123,18 +151,18 @@ fn attempt(source: Source, target: Target) -> Result<String> {
 }
 
 /// Whether the compiler in use has the target's standard library.
-fn installed(target: Target) -> Result<bool> {
-    let folder = step::output(rustc().args(["--print", "target-libdir", "--target", target.triple()]))?;
-    Ok(Path::new(&folder).is_dir())
+fn installed(target: Target, folder: &Path) -> Result<bool> {
+    let library = command::output(rustc(folder).args(["--print", "target-libdir", "--target", target.triple()]))?;
+    Ok(Path::new(&library).is_dir())
 }
 
 fn debian_is_there() -> bool {
     [DEBIAN_RUSTC, DEBIAN_STD, DEBIAN_LIBC].into_iter().all(|path| Path::new(path).exists())
 }
 
-fn debian_install() -> Result<()> {
+fn debian_install(say: &dyn Fn(&str)) -> Result<()> {
     let packages = DEBIAN_PACKAGES.join(" ");
-    eprintln!("    guest toolchain: apt-get install {packages}");
+    say(&format!("guest toolchain: apt-get install {packages}"));
     let installed = debian::install(debian::Root::Is, &DEBIAN_PACKAGES);
     installed.context("apt-get has to run as root on a Debian that has these packages")?;
     if !debian_is_there() {
@@ -143,22 +171,27 @@ fn debian_install() -> Result<()> {
     Ok(())
 }
 
-/// The compiler in use: the same that cargo would call.
-fn rustc() -> Command {
+/// The compiler in use: the same that cargo would call in this folder.
+fn rustc(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")));
-    command.current_dir(step::root());
+    command.current_dir(folder);
     command
 }
 
 impl Linkers {
-    pub(crate) fn find() -> Result<Self> {
-        let sysroot = step::output(rustc().args(["--print", "sysroot"]))?;
-        let host = step::output(rustc().args(["--print", "host-tuple"]))?;
+    /// Those of the toolchain that is in use in a folder.
+    ///
+    /// # Errors
+    /// When rustc cannot be run.
+    pub fn find(folder: &Path) -> Result<Self> {
+        let sysroot = command::output(rustc(folder).args(["--print", "sysroot"]))?;
+        let host = command::output(rustc(folder).args(["--print", "host-tuple"]))?;
         Ok(Self { folder: Path::new(&sysroot).join("lib/rustlib").join(host).join("bin") })
     }
 
     /// The one that makes components.
-    pub(crate) fn component(&self) -> PathBuf {
+    #[must_use]
+    pub fn component(&self) -> PathBuf {
         self.folder.join("wasm-component-ld")
     }
 
@@ -171,12 +204,18 @@ impl Linkers {
 }
 
 impl Toolchain {
-    /// `cargo build --release` for the guests of a workspace, into `output`; gives components for either target.
-    pub(crate) fn cargo_build(&self, workspace: &Path, output: &Path) -> Result<Command> {
-        let mut cargo = step::cargo();
+    /// `cargo build` for the guests of a workspace, into `output`; gives components for either target.
+    ///
+    /// # Errors
+    /// When PATH has something that cannot be in it.
+    pub fn cargo_build(&self, workspace: &Path, output: &Path, profile: Profile) -> Result<Command> {
+        let mut cargo = command::cargo(workspace);
+        cargo.arg("build");
+        if profile == Profile::Release {
+            cargo.arg("--release");
+        }
         cargo
-            .current_dir(workspace)
-            .args(["build", "--release", "--workspace", "--target", self.target.triple(), "--target-dir"])
+            .args(["--workspace", "--target", self.target.triple(), "--target-dir"])
             .arg(output)
             .env("PATH", self.linkers.path()?);
         let mut flags = Vec::new();

@@ -1,0 +1,189 @@
+//! `tidegate plugin build`
+
+mod javascript;
+mod python;
+mod rust;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tidegate_runtime::environment::Environment;
+use tidegate_runtime::{Hook, Runtime, RuntimeConfig};
+use tidegate_toolchain::command;
+use tidegate_toolchain::rust::Profile;
+
+use super::NOT_BUILT;
+use super::project::{Language, Project};
+use crate::cli::{Failure, print};
+use crate::config::HumanSize;
+use crate::plugins::read_component;
+use crate::stop::report::write_whole;
+
+pub(super) const AFTER_HELP: &str = "\
+Exit codes:
+  0    the component is there
+  1    tidegate itself failed, or the tools of the language cannot be had
+  2    something is wrong with the folder or its tidegate-plugin.toml
+  3    the plugin does not build
+
+Examples:
+  tidegate plugin build
+  tidegate plugin build plugins/visits --debug";
+
+/// `tidegate plugin build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The folder of the project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Without optimisation, which is quicker to build; only for Rust
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    /// The tools of the language cannot be had.
+    #[error("{0}")]
+    Tools(String),
+    /// The plugin's source is at fault. The tool has said how.
+    #[error("the plugin does not build: `{command}` ended with {status}")]
+    Source {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: String,
+    },
+    /// A file is not where it has to be, or cannot be read or written.
+    #[error("{0}")]
+    File(String),
+    /// What was built is no plugin of this version of the contract.
+    #[error("what was built is no plugin: {text}")]
+    NoPlugin {
+        /// Why not.
+        text: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+impl BuildError {
+    /// As the failure of a command.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            // It says itself what to do.
+            Self::Tools(_) => Failure::gateway(self.to_string()),
+            Self::Source { .. } => Failure::usage(self.to_string(), Some("what it said is above")),
+            Self::File(text) => Failure::usage(text, None::<&str>),
+            Self::NoPlugin { ref hint, .. } => Failure::usage(self.to_string(), hint.clone()),
+        }
+    }
+}
+
+/// A component that is there.
+#[derive(Debug)]
+pub(super) struct Built {
+    size: u64,
+    hooks: Vec<&'static str>,
+    took: Duration,
+}
+
+/// Build the plugin, and say what came out.
+pub(super) fn build(args: &BuildArgs) -> Result<u8, Failure> {
+    let project = Project::open(&args.dir)?;
+    let profile = if args.debug { Profile::Debug } else { Profile::Release };
+    match component(&project, profile) {
+        Ok(built) => print(&built.describe(project.component())).map(|()| 0),
+        Err(error @ (BuildError::Source { .. } | BuildError::NoPlugin { .. })) => {
+            error.failure().show();
+            Ok(NOT_BUILT)
+        }
+        Err(error) => Err(error.failure()),
+    }
+}
+
+/// Build it. The tools' own output goes to stderr as it comes.
+pub(super) fn component(project: &Project, profile: Profile) -> Result<Built, BuildError> {
+    let began = Instant::now();
+    let folder = project.folder.canonicalize();
+    let folder = folder.map_err(|error| BuildError::File(format!("{}: {error}", project.folder.display())))?;
+    let out = std::path::absolute(project.component()).map_err(|error| BuildError::File(error.to_string()))?;
+    let parent = out.parent().unwrap_or(&folder);
+    std::fs::create_dir_all(parent)
+        .map_err(|error| BuildError::File(format!("cannot create {}: {error}", parent.display())))?;
+    match project.language {
+        Language::Rust => rust::build(&folder, &out, profile)?,
+        Language::JavaScript => javascript::build(&folder, &out)?,
+        Language::Python => python::build(&folder, &out)?,
+    }
+    let component = read_component(&out).map_err(|error| BuildError::File(format!("{}: {error}", out.display())))?;
+    let no_plugin = |text: String, hint| BuildError::NoPlugin { text, hint };
+    let environment = Environment::real(Duration::from_millis(1));
+    let runtime = Runtime::new(RuntimeConfig { slots: 1, cache: None, environment })
+        .map_err(|error| BuildError::File(error.to_string()))?;
+    let inspection = runtime.inspect(&component).map_err(|error| no_plugin(error.to_string(), error.hint()))?;
+    let hooks = Hook::ALL.into_iter().filter(|hook| inspection.hooks.contains(*hook)).map(Hook::as_str).collect();
+    Ok(Built { size: component.len() as u64, hooks, took: began.elapsed() })
+}
+
+impl Built {
+    /// For people.
+    pub(super) fn describe(&self, component: &Path) -> String {
+        let (size, took) = (HumanSize(self.size), self.took.as_secs_f32());
+        format!("{}: {size}, built in {took:.1} s\n  hooks: {}\n", component.display(), self.hooks.join(", "))
+    }
+}
+
+/// Say on stderr what is being done.
+fn say(line: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(anstream::stderr().lock(), "    {line}");
+}
+
+/// Run a tool where one can see it. It speaks on stderr: stdout is for the result.
+fn run(command: &mut Command) -> Result<(), BuildError> {
+    let line = command::line(command);
+    say(&line);
+    let cannot = |error: std::io::Error| BuildError::Tools(format!("cannot run `{line}`: {error}"));
+    let stderr = rustix::io::dup(std::io::stderr()).map_err(|error| cannot(error.into()))?;
+    let status = command.stdin(Stdio::null()).stdout(stderr).status().map_err(cannot)?;
+    if status.success() { Ok(()) } else { Err(BuildError::Source { command: line, status: status.to_string() }) }
+}
+
+/// Run what gets a tool; if it fails, the tool cannot be had.
+fn get(command: &mut Command, hint: &str) -> Result<(), BuildError> {
+    run(command).map_err(|error| match error {
+        BuildError::Source { command, status } => {
+            BuildError::Tools(format!("`{command}` ended with {status}\nhint: {hint}"))
+        }
+        BuildError::Tools(text) => BuildError::Tools(format!("{text}\nhint: {hint}")),
+        other => other,
+    })
+}
+
+/// What a folder of tools was made from: they are got again when that changes, or when getting them did not end well.
+struct Installed {
+    marker: PathBuf,
+    from: Vec<u8>,
+}
+
+impl Installed {
+    fn in_folder(tools: &Path, from: &Path) -> Result<Self, BuildError> {
+        let from = std::fs::read(from)
+            .map_err(|error| BuildError::File(format!("cannot read {}: {error}", from.display())))?;
+        Ok(Self { marker: tools.join(".installed-from"), from })
+    }
+
+    fn is_current(&self) -> bool {
+        std::fs::read(&self.marker).is_ok_and(|installed| installed == self.from)
+    }
+
+    fn done(&self) -> Result<(), BuildError> {
+        write_whole(&self.marker, &self.from)
+            .map_err(|error| BuildError::File(format!("cannot write {}: {error}", self.marker.display())))
+    }
+}
