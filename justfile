@@ -12,7 +12,7 @@ demo *args:
 test *args:
     cargo xtask test -- {{ args }}
 
-# Build the example plugins and the tests' guests to WebAssembly
+# Build the example plugins, the book's samples and the tests' guests to WebAssembly
 plugins *args:
     cargo xtask plugins {{ args }}
 
@@ -32,8 +32,13 @@ outbox-campaign *args:
 ci:
     cargo xtask ci
 
-# Format all three workspaces
+# Build the book of docs/ into target/book; takes mdbook
+book:
+    cargo xtask book
+
+# Format all four workspaces
 fmt:
     cargo fmt --all
     cd example-plugins && cargo fmt
+    cd docs/samples && cargo fmt
     cd tests/guests && cargo fmt

@@ -8,6 +8,12 @@ pub fn plugin(name: &str) -> PathBuf {
     target().join("plugins").join(name).with_extension("wasm")
 }
 
+/// The file of a plugin that the book shows.
+#[must_use]
+pub fn sample(name: &str) -> PathBuf {
+    target().join("samples").join(name).with_extension("wasm")
+}
+
 /// A test guest's file.
 #[must_use]
 pub fn guest(name: &str) -> PathBuf {

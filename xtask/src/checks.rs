@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::process::Command;
 
 /// The workspaces of guests, which are checked and tested natively as well.
-const GUEST_WORKSPACES: [&str; 2] = ["example-plugins", "tests/guests"];
+const GUEST_WORKSPACES: [&str; 3] = ["example-plugins", "docs/samples", "tests/guests"];
 
 pub(crate) fn test(args: &[String]) -> Result<()> {
     plugins::build_default()?;

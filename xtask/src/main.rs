@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a program that shows its progress on the terminal")]
 
 mod bench;
+mod book;
 mod campaign;
 mod checks;
 mod languages;
@@ -30,7 +31,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the example plugins and the tests' guests from source, into target/plugins and target/guests
+    /// Build the example plugins, the book's samples and the tests' guests from source, into target/plugins, target/samples and
+    /// target/guests
     Plugins(plugins::Args),
     /// Build the plugins and run every test. Arguments after `--` go to the test runner
     Test {
@@ -46,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     /// Long proofs against real processes under load
     Campaign(campaign::Args),
+    /// Build the book of docs/ into target/book; takes mdbook
+    Book,
     /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaigns, the demo
     Ci {
         /// Leave the tests out, if they have just been run
@@ -61,6 +65,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { args } => checks::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Campaign(args) => campaign::run(&args),
+        Command::Book => book::build(),
         Command::Ci { skip_test } => checks::ci(skip_test),
     }
 }

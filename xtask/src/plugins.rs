@@ -1,4 +1,4 @@
-//! `cargo xtask plugins`: the example plugins and the tests' guests, from source to components.
+//! `cargo xtask plugins`: the example plugins, the book's samples and the tests' guests, from source to components.
 
 use crate::{languages, step};
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use tidegate_toolchain::rust::{self, Profile, Source, Target, Toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to compile to. For wasm32-unknown-unknown the output is in target/plugins-unknown and target/guests-unknown
+    /// What to compile to. For wasm32-unknown-unknown the output is in target/plugins-unknown and so on
     #[arg(long, value_enum, default_value = "wasm32-wasip2")]
     target: Target,
     /// Use the compiler from here alone, instead of the first that works
@@ -35,7 +35,7 @@ pub(crate) fn build(args: &Args) -> Result<()> {
     if !args.crates.is_empty() {
         return args.crates.iter().try_for_each(|folder| build_own(&toolchain, args.target, folder));
     }
-    for (source, output) in [("example-plugins", "plugins"), ("tests/guests", "guests")] {
+    for (source, output) in [("example-plugins", "plugins"), ("docs/samples", "samples"), ("tests/guests", "guests")] {
         let workspace = step::root().join(source);
         step::run(
             &format!("{source} to {}", args.target.triple()),

@@ -1,0 +1,7 @@
+//! The book in `docs/`: its pages hang together, what it shows is what is compiled, and what it says of its samples is so.
+
+mod imports;
+mod markdown;
+mod pages;
+mod samples;
+mod stopping;
