@@ -34,6 +34,7 @@ fn hello_is_refused_without_a_greeting() {
 
 /// What the chapter on limits has been measured with: `--no-capture` shows it.
 #[test]
+#[expect(clippy::print_stdout, reason = "what is measured is to be read")]
 fn hello_uses_little() {
     // ANCHOR: measure
     let mut plugin = hello().load().expect("it loads");

@@ -3,6 +3,7 @@
 
 mod any_file;
 mod background;
+mod book;
 mod changes;
 mod files;
 mod keyvalue;
