@@ -91,7 +91,13 @@ impl Project {
         let upstreams = config.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
         let mut plugins = config.plugins.into_iter();
         match (plugins.next(), plugins.next()) {
-            (Some(plugin), None) => Ok(Self { folder: folder.to_owned(), language, plugin, upstreams, source }),
+            (Some(mut plugin), None) => {
+                // For people: in this folder, its path is the one that the file has.
+                if let Ok(path) = plugin.path.strip_prefix(".") {
+                    plugin.path = path.to_owned();
+                }
+                Ok(Self { folder: folder.to_owned(), language, plugin, upstreams, source })
+            }
             _ => {
                 let text = format!("{} has to have one [[plugin]]", file.display());
                 Err(Failure::usage(text, Some("the plugin of this folder, and no other")))
