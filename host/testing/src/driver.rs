@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tidegate_runtime::environment::{Clock, Moment};
+use tokio::task::JoinHandle;
 use tracing::Dispatch;
 
 use crate::clock::{Shared, VirtualClock};
@@ -49,7 +50,14 @@ impl Driver {
         self.drive(future, self.is_patient)
     }
 
-    /// The same for something that other threads work on, too: while nobody sleeps, they are waited for.
+    /// Begin this beside whatever is run later. What can happen of it now happens.
+    pub(crate) fn begin<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let begun = self.tokio.spawn(future);
+        self.run(std::future::ready(()));
+        begun
+    }
+
+    /// Run something that other threads work on, too: while nobody sleeps, they are waited for.
     pub(crate) fn run_with_others<F: Future>(&self, future: F) -> F::Output {
         self.drive(future, true)
     }

@@ -46,7 +46,7 @@ const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the exchange does not go on.
 enum Ended {
-    Replied(Hook, PluginReply),
+    Replied(Hook, Box<PluginReply>),
     Failed(CallError),
 }
 
@@ -183,7 +183,7 @@ impl Filter {
         match verdict {
             Ok(Verdict::Forward) => Ok(Next::Forward),
             Ok(Verdict::ReadBody) => Ok(Next::ReadBody),
-            Ok(Verdict::Respond(reply)) => Err(Ended::Replied(hook, reply)),
+            Ok(Verdict::Respond(reply)) => Err(Ended::Replied(hook, Box::new(reply))),
             Err(error) => self.failed(error, under_way).map(|()| Next::Forward),
         }
     }
@@ -198,7 +198,7 @@ impl Filter {
         match verdict {
             Ok(BodyVerdict::Forward) => Ok(body),
             Ok(BodyVerdict::Replace(body)) => Ok(body),
-            Ok(BodyVerdict::Respond(reply)) => Err(Ended::Replied(hook, reply)),
+            Ok(BodyVerdict::Respond(reply)) => Err(Ended::Replied(hook, Box::new(reply))),
             Err(error) => self.failed(error, under_way).map(|()| body),
         }
     }
@@ -240,7 +240,7 @@ struct UnderWay {
 /// A body is longer than the plugin takes: the gateway answers before the hook is called.
 fn too_large(hook: Hook, status: StatusCode) -> Ended {
     let head = ResponseHead { status, headers: http::HeaderMap::new() };
-    Ended::Replied(hook, PluginReply { head, body: Bytes::new() })
+    Ended::Replied(hook, Box::new(PluginReply { head, body: Bytes::new() }))
 }
 
 /// A message whose body was read whole says how long it is.

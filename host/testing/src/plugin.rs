@@ -92,7 +92,7 @@ impl Plugin {
         self.requests += 1;
         let (filter, number) = (self.filter.clone(), self.requests);
         let first_call = self.ledger.len();
-        let answer = self.driver.run(async move { tokio::spawn(filter.exchange(number, request)) });
+        let answer = self.driver.begin(filter.exchange(number, request));
         Begun { first_call, answer }
     }
 
