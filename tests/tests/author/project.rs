@@ -1,5 +1,7 @@
 //! A project of a test's own, in a folder that is new.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
