@@ -190,7 +190,9 @@ fn whole(source: &str, surroundings: Surroundings<'_>) -> Result<String, Failure
     }
     if !file.contains_key("route") {
         let upstream = toml::Value::String(first_name("upstream").unwrap_or("main").to_owned());
-        let plugin = toml::Value::String(first_name("plugin").unwrap_or_default().to_owned());
+        // Without a plugin, the route has none: that there is none is told of in words of its own.
+        let plugin =
+            first_name("plugin").map(|name| toml::Value::String(name.to_owned()).to_string()).unwrap_or_default();
         let _ = write!(text, "\n[[route]]\npath = \"/\"\nupstream = {upstream}\nplugins = [{plugin}]\n");
     }
     Ok(text)
