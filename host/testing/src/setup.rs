@@ -356,7 +356,8 @@ impl Setup {
         if let Some((reachable, script)) = self.servers {
             world.servers = Some(Arc::new(Servers::new(reachable, script, Arc::clone(&shared))));
         }
-        let ledger = Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled));
+        let ledger =
+            Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled));
         let randomness = Randomness::Seeded(self.seed);
         let environment = match self.pass {
             Pass::Real => Environment { randomness, ..Environment::real(TICK) },

@@ -1,6 +1,7 @@
 //! The book in `docs/`: its pages hang together, what it shows is what is compiled, and what it says of its samples is so.
 
 mod imports;
+mod kits;
 mod markdown;
 mod pages;
 mod samples;

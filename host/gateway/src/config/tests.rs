@@ -11,10 +11,10 @@ mod names;
 mod outbound;
 mod outbox;
 mod plugin;
+mod plugins_alone;
 mod problems;
 mod reference;
 mod settings;
-mod plugins_alone;
 mod sinks;
 mod telling;
 
