@@ -4,6 +4,9 @@
 use serde::Deserialize;
 use tidegate_sdk::prelude::*;
 
+/// Names that an instance keeps. Without a bound they would fill its memory.
+const MOST: usize = 1_000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -32,7 +35,9 @@ impl Plugin for Hello {
             return Ok(Verdict::Forward);
         };
         let body = format!("{}, {name}\n", self.config.greeting);
-        self.greeted.push(name);
+        if self.greeted.len() < MOST {
+            self.greeted.push(name);
+        }
         Ok(Verdict::Respond(Reply::new(200).body(body)))
     }
 
