@@ -246,7 +246,11 @@ async fn the_config_in_each_readme_is_accepted() {
     let mut checked = 0;
     for entry in std::fs::read_dir(examples).expect("listed") {
         let entry = entry.expect("listed");
-        let Ok(text) = std::fs::read_to_string(entry.path().join("README.md")) else { continue };
+        // Those in other languages are built where their tools are: see `tests/languages.rs`.
+        if !entry.path().join("Cargo.toml").is_file() {
+            continue;
+        }
+        let text = std::fs::read_to_string(entry.path().join("README.md")).expect("each has one");
         // Blocks are indented; those with commands are none of a config.
         let block = |line: &str| line.is_empty() || line.starts_with("    ");
         let lines: Vec<&str> = text.lines().collect();
