@@ -6,6 +6,7 @@ mod dev;
 mod new;
 mod project;
 mod replay;
+mod subject;
 mod test;
 
 use clap::Subcommand;
@@ -40,7 +41,8 @@ pub enum PluginCommand {
     /// waits, nothing leaves this process, and the same plugin has the same course every time. What it asks the
     /// outbox, buckets and servers for is answered by stand-ins; secrets are not read.
     ///
-    /// Without --config it is granted whatever it imports, with the default limits.
+    /// In the folder of a project it has the config, grants and limits of tidegate-plugin.toml. A component without --config
+    /// is granted whatever it imports, with the default limits.
     #[command(after_long_help = test::AFTER_HELP)]
     Test(TestArgs),
     /// Send a plugin the exchanges that a gateway has recorded, and compare its answers

@@ -71,8 +71,8 @@ pub(super) struct Project {
     pub(super) language: Language,
     /// The plugin, as a gateway would have it.
     pub(super) plugin: config::Plugin,
-    /// The names of the upstreams that it may choose.
-    pub(super) upstreams: Vec<String>,
+    /// The rest of what a gateway would have.
+    pub(super) config: Config,
     /// The file without its language: the beginning of a gateway's config.
     source: String,
 }
@@ -87,16 +87,15 @@ impl Project {
         let text = read(&file)?;
         let (language, source) = language(&file, text)?;
         let whole = whole(&source, Surroundings::default())?;
-        let config = Config::parse(&whole, &file)?;
-        let upstreams = config.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
-        let mut plugins = config.plugins.into_iter();
+        let mut config = Config::parse(&whole, &file)?;
+        let mut plugins = std::mem::take(&mut config.plugins).into_iter();
         match (plugins.next(), plugins.next()) {
             (Some(mut plugin), None) => {
                 // For people: in this folder, its path is the one that the file has.
                 if let Ok(path) = plugin.path.strip_prefix(".") {
                     plugin.path = path.to_owned();
                 }
-                Ok(Self { folder: folder.to_owned(), language, plugin, upstreams, source })
+                Ok(Self { folder: folder.to_owned(), language, plugin, config, source })
             }
             _ => {
                 let text = format!("{} has to have one [[plugin]]", file.display());

@@ -12,11 +12,11 @@ use clap::Args;
 use tidegate_testing::SetupError;
 use tidegate_testing::conformance::{CHECKS, Kit, PATIENCE};
 
+use self::subject::Subject;
 use self::table::Live;
 use super::super::table::Table;
 use super::super::{Failure, print};
 use crate::config::nearest;
-use crate::plugins::read_component;
 use crate::stop::report::write_whole;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -27,6 +27,7 @@ Exit codes:
   3    a check failed
 
 Examples:
+  tidegate plugin test
   tidegate plugin test target/plugins/stamp.wasm
   tidegate plugin test target/plugins/api-key.wasm --set 'keys=[\"open-sesame\"]' --header 'x-api-key: open-sesame'
   tidegate plugin test audit.wasm --config tidegate.toml --json --junit report.xml
@@ -39,9 +40,9 @@ const CHECK_FAILED: u8 = 3;
 /// `tidegate plugin test`
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// The component
-    #[arg(value_name = "PLUGIN.wasm", required_unless_present = "list")]
-    pub plugin: Option<PathBuf>,
+    /// The folder of the plugin, with its tidegate-plugin.toml, or a component
+    #[arg(value_name = "DIR|PLUGIN.wasm", default_value = ".")]
+    pub plugin: PathBuf,
     /// Take config, grants and limits from the [[plugin]] table of this file; it needs no routes
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -92,23 +93,18 @@ pub(super) fn test(args: &TestArgs) -> Result<u8, Failure> {
     if args.list {
         return list().map(|()| 0);
     }
-    // The command line does not come without one: see `required_unless_present`.
-    let Some(file) = &args.plugin else {
-        return Err(Failure::usage("which plugin?", Some("name the component: `tidegate plugin test PLUGIN.wasm`")));
-    };
+    let Subject { file, component, setup, request, answer, grants_imports } = subject::read(args)?;
     let failed = |text: &dyn std::fmt::Display, hint: Option<String>| {
         Failure::usage(format!("{}: {text}", file.display()), hint)
     };
-    let component = read_component(file).map_err(|error| failed(&error, None))?;
-    let subject = subject::read(args, file)?;
-    let kit = Kit::new(component, subject.setup).map_err(|error| match error {
+    let kit = Kit::new(component, setup).map_err(|error| match error {
         SetupError::Refused(error) => failed(&error, error.hint()),
         SetupError::Machine(problem) => Failure::gateway(problem),
         other @ SetupError::File { .. } => failed(&other, None),
     })?;
-    let mut kit = kit.request(subject.request).answer(subject.answer).only(args.only.iter().cloned());
+    let mut kit = kit.request(request).answer(answer).only(args.only.iter().cloned());
     kit = kit.patience(Duration::from_secs(args.patience));
-    if subject.grants_imports {
+    if grants_imports {
         kit = kit.grant_imports();
     }
     if args.may_vary {

@@ -1,22 +1,24 @@
-//! What is tested and what surrounds it: from the command line, and from a config file if there is one.
+//! What is tested: from the command line, the folder of a project, or a config file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use http::HeaderName;
-use http::header::HeaderValue;
-use http::uri::PathAndQuery;
 use serde_json::{Map, Value};
-use tidegate_outbound::Target;
-use tidegate_runtime::Isolation;
 use tidegate_testing::{Request, Response, Setup};
 
 use super::TestArgs;
 use crate::cli::Failure;
-use crate::config::{self, Config, OnFailure, nearest};
+use crate::cli::plugin::project::Project;
+use crate::cli::plugin::subject::{as_configured, configured, request};
+use crate::config::{self, Config, nearest};
+use crate::plugins::read_component;
 
 /// What is tested, and what surrounds it.
 pub(super) struct Subject {
+    /// Its file.
+    pub(super) file: PathBuf,
+    /// What is in it.
+    pub(super) component: Vec<u8>,
     /// The plugin, for each check anew.
     pub(super) setup: Box<dyn Fn(Vec<u8>) -> Setup>,
     /// What every request has in common.
@@ -27,11 +29,24 @@ pub(super) struct Subject {
     pub(super) grants_imports: bool,
 }
 
-/// Read the command line, and the config file if it names one.
-pub(super) fn read(args: &TestArgs, file: &Path) -> Result<Subject, Failure> {
+/// Read the command line, and the config or the project that it names.
+pub(super) fn read(args: &TestArgs) -> Result<Subject, Failure> {
     let secrets = pairs("secret", &args.secret)?;
-    let request = request(args)?;
+    let request = request(args.path.as_deref().unwrap_or("/"), &args.header, None)?;
     let answer = Response::new(200).header("content-type", "application/json").body(args.http_answer.clone());
+    if args.plugin.is_dir() && args.config.is_some() {
+        let hint = "name the component beside `--config`: `tidegate plugin test PLUGIN.wasm --config FILE`";
+        return Err(Failure::usage(format!("{} is a folder", args.plugin.display()), Some(hint)));
+    }
+    if args.plugin.is_dir() {
+        let Project { config, plugin, .. } = Project::open(&args.plugin)?;
+        let file = plugin.path.clone();
+        let component = component(&file, Some("`tidegate plugin build` makes it"))?;
+        let setup = with_table(args, config, plugin, secrets, answer.clone())?;
+        return Ok(Subject { file, component, setup, request, answer, grants_imports: false });
+    }
+    let file = args.plugin.clone();
+    let component = component(&file, None)?;
     let Some(path) = &args.config else {
         let config = Value::Object(plugin_config(args, Map::new())?);
         let name = file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy().into_owned());
@@ -39,95 +54,34 @@ pub(super) fn read(args: &TestArgs, file: &Path) -> Result<Subject, Failure> {
             let setup = configured(Setup::component(&name, component), &config);
             secrets.iter().fold(setup, |setup, (name, value)| setup.secret(name, value))
         };
-        return Ok(Subject { setup: Box::new(setup), request, answer, grants_imports: true });
+        return Ok(Subject { file, component, setup: Box::new(setup), request, answer, grants_imports: true });
     };
     let config = Config::load_plugins(path)?;
-    let plugin = chosen(&config, path, args, file)?.clone();
+    let plugin = chosen(&config, path, args, &file)?.clone();
+    let setup = with_table(args, config, plugin, secrets, answer.clone())?;
+    Ok(Subject { file, component, setup, request, answer, grants_imports: false })
+}
+
+fn component(file: &Path, hint: Option<&str>) -> Result<Vec<u8>, Failure> {
+    read_component(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display()), hint))
+}
+
+/// The plugin of a table, with what the command line says of its config.
+fn with_table(
+    args: &TestArgs,
+    config: Config,
+    plugin: config::Plugin,
+    secrets: BTreeMap<String, String>,
+    answer: Response,
+) -> Result<Box<dyn Fn(Vec<u8>) -> Setup>, Failure> {
     if let Some(unknown) = secrets.keys().find(|name| !plugin.grants.secrets.contains_key(name.as_str())) {
         let text = format!("plugin `{}` is not granted a secret `{unknown}`", plugin.name);
         return Err(Failure::usage(text, Some("grant it in `secrets` under [plugin.grants]")));
     }
     // It was written by the reader of the config, from a table.
     let own = serde_json::from_str(&plugin.config).unwrap_or_default();
-    let config_of_plugin = Value::Object(plugin_config(args, own)?);
-    let answers = answer.clone();
-    let setup = move |component| as_configured(component, &config, &plugin, &config_of_plugin, &secrets, &answers);
-    Ok(Subject { setup: Box::new(setup), request, answer, grants_imports: false })
-}
-
-/// The plugin as its table has it. Instances are the checks' own.
-fn as_configured(
-    component: Vec<u8>,
-    config: &Config,
-    plugin: &config::Plugin,
-    config_of_plugin: &Value,
-    secrets: &BTreeMap<String, String>,
-    answer: &Response,
-) -> Setup {
-    let limits = plugin.limits;
-    let mut setup = configured(Setup::component(&plugin.name, component), config_of_plugin)
-        .limits(|own| *own = limits)
-        .recycle(plugin.recycle)
-        .upstreams(config.upstreams.iter().map(|upstream| &*upstream.name));
-    if plugin.isolation == Isolation::Fresh {
-        setup = setup.fresh();
-    }
-    if plugin.on_failure == OnFailure::Open {
-        setup = setup.fail_open();
-    }
-    if let Some(period) = plugin.tick {
-        setup = setup.tick(period);
-    }
-    granted(setup, config, plugin, secrets, answer)
-}
-
-/// What it is granted, with stand-ins in the place of what a gateway has there.
-fn granted(
-    mut setup: Setup,
-    config: &Config,
-    plugin: &config::Plugin,
-    secrets: &BTreeMap<String, String>,
-    answer: &Response,
-) -> Setup {
-    let grants = &plugin.grants;
-    if !grants.outbox.is_empty() {
-        setup = setup.outbox(grants.outbox.iter().map(tidegate_outbox::topic::Pattern::as_str));
-    }
-    if let Some(origins) = &grants.http {
-        let (origins, answer) = (origins.clone(), answer.clone());
-        let covers = move |origin: &str| {
-            let target = format!("{origin}/").parse().ok().and_then(|uri| Target::of(&uri));
-            target.is_some_and(|target| origins.iter().any(|granted| granted.origin.covers(&target)))
-        };
-        setup = setup.http_where(covers, move |_| answer.clone());
-    }
-    for name in &grants.kv {
-        let ttl = config.buckets.iter().find(|bucket| bucket.name == *name).and_then(|bucket| bucket.bounds.ttl);
-        setup = match ttl {
-            Some(ttl) => setup.kv_with_ttl(name, ttl),
-            None => setup.kv(name),
-        };
-    }
-    for (key, value) in &grants.config {
-        setup = setup.value(key, value);
-    }
-    for name in grants.secrets.keys() {
-        // Not the real one: a test needs none, and what is tested may write what it likes to the terminal.
-        let made_up = || format!("secret-of-{name}");
-        setup = setup.secret(name, &secrets.get(&**name).cloned().unwrap_or_else(made_up));
-    }
-    if grants.metrics.is_some() {
-        setup = setup.metrics();
-    }
-    if grants.background {
-        setup = setup.background(plugin.deferred);
-    }
-    setup
-}
-
-fn configured(setup: Setup, config: &Value) -> Setup {
-    // A plugin without `configure` must not have one, an empty one aside.
-    if config.as_object().is_some_and(Map::is_empty) { setup } else { setup.config(config) }
+    let own = Value::Object(plugin_config(args, own)?);
+    Ok(Box::new(move |component| as_configured(component, &config, &plugin, &own, &secrets, &answer)))
 }
 
 /// The [[plugin]] that is meant: the one by that name, the only one, or the only one with this file's name.
@@ -181,23 +135,4 @@ fn pairs(argument: &str, given: &[String]) -> Result<BTreeMap<String, String>, F
         _ => Err(Failure::usage(format!("--{argument} `{text}` has no name or no value"), Some("write NAME=VALUE"))),
     };
     given.iter().map(pair).collect()
-}
-
-/// What every request has in common.
-fn request(args: &TestArgs) -> Result<Request, Failure> {
-    let target = args.path.as_deref().unwrap_or("/");
-    if !target.starts_with('/') || target.parse::<PathAndQuery>().is_err() {
-        return Err(Failure::usage(format!("--path `{target}` is no path"), Some("it begins with `/`")));
-    }
-    let mut request = Request::get(target);
-    for text in &args.header {
-        let field = text.split_once(':').and_then(|(name, value)| {
-            Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
-        });
-        let Some((name, value)) = field else {
-            return Err(Failure::usage(format!("--header `{text}` is no header field"), Some("write `NAME: VALUE`")));
-        };
-        request.headers.append(name, value);
-    }
-    Ok(request)
 }

@@ -1,0 +1,113 @@
+//! A plugin with what surrounds it: as its table in a config has it, with stand-ins in the place of what a gateway has there.
+//!
+//! For `test`, `bench` and whoever else runs a component under the harness.
+
+use std::collections::BTreeMap;
+
+use http::HeaderName;
+use http::header::HeaderValue;
+use http::uri::PathAndQuery;
+use serde_json::{Map, Value};
+use tidegate_outbound::Target;
+use tidegate_runtime::Isolation;
+use tidegate_testing::{Request, Response, Setup};
+
+use crate::cli::Failure;
+use crate::config::{self, Config, OnFailure};
+
+/// The plugin as its table has it, with this config and these secrets. How many instances it has is the caller's own.
+pub(super) fn as_configured(
+    component: Vec<u8>,
+    config: &Config,
+    plugin: &config::Plugin,
+    config_of_plugin: &Value,
+    secrets: &BTreeMap<String, String>,
+    answer: &Response,
+) -> Setup {
+    let limits = plugin.limits;
+    let mut setup = configured(Setup::component(&plugin.name, component), config_of_plugin)
+        .limits(|own| *own = limits)
+        .recycle(plugin.recycle)
+        .upstreams(config.upstreams.iter().map(|upstream| &*upstream.name));
+    if plugin.isolation == Isolation::Fresh {
+        setup = setup.fresh();
+    }
+    if plugin.on_failure == OnFailure::Open {
+        setup = setup.fail_open();
+    }
+    if let Some(period) = plugin.tick {
+        setup = setup.tick(period);
+    }
+    granted(setup, config, plugin, secrets, answer)
+}
+
+/// What it is granted, with stand-ins in the place of what a gateway has there.
+fn granted(
+    mut setup: Setup,
+    config: &Config,
+    plugin: &config::Plugin,
+    secrets: &BTreeMap<String, String>,
+    answer: &Response,
+) -> Setup {
+    let grants = &plugin.grants;
+    if !grants.outbox.is_empty() {
+        setup = setup.outbox(grants.outbox.iter().map(tidegate_outbox::topic::Pattern::as_str));
+    }
+    if let Some(origins) = &grants.http {
+        let (origins, answer) = (origins.clone(), answer.clone());
+        let covers = move |origin: &str| {
+            let target = format!("{origin}/").parse().ok().and_then(|uri| Target::of(&uri));
+            target.is_some_and(|target| origins.iter().any(|granted| granted.origin.covers(&target)))
+        };
+        setup = setup.http_where(covers, move |_| answer.clone());
+    }
+    for name in &grants.kv {
+        let ttl = config.buckets.iter().find(|bucket| bucket.name == *name).and_then(|bucket| bucket.bounds.ttl);
+        setup = match ttl {
+            Some(ttl) => setup.kv_with_ttl(name, ttl),
+            None => setup.kv(name),
+        };
+    }
+    for (key, value) in &grants.config {
+        setup = setup.value(key, value);
+    }
+    for name in grants.secrets.keys() {
+        // Not the real one: a test needs none, and what is tested may write what it likes to the terminal.
+        let made_up = || format!("secret-of-{name}");
+        setup = setup.secret(name, &secrets.get(&**name).cloned().unwrap_or_else(made_up));
+    }
+    if grants.metrics.is_some() {
+        setup = setup.metrics();
+    }
+    if grants.background {
+        setup = setup.background(plugin.deferred);
+    }
+    setup
+}
+
+/// With a config, as a gateway hands it over.
+pub(super) fn configured(setup: Setup, config: &Value) -> Setup {
+    // A plugin without `configure` must not have one, an empty one aside.
+    if config.as_object().is_some_and(Map::is_empty) { setup } else { setup.config(config) }
+}
+
+/// A request to this path, with these fields (`NAME: VALUE`) and, if there is one, this body.
+pub(super) fn request(path: &str, fields: &[String], body: Option<&str>) -> Result<Request, Failure> {
+    if !path.starts_with('/') || path.parse::<PathAndQuery>().is_err() {
+        return Err(Failure::usage(format!("--path `{path}` is no path"), Some("it begins with `/`")));
+    }
+    let mut request = match body {
+        Some(body) => Request::post(path, body.to_owned()),
+        None => Request::get(path),
+    };
+    for text in fields {
+        let field = text.split_once(':').and_then(|(name, value)| {
+            Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
+        });
+        let Some((name, value)) = field else {
+            return Err(Failure::usage(format!("--header `{text}` is no header field"), Some("write `NAME: VALUE`")));
+        };
+        request.headers.append(name, value);
+    }
+    Ok(request)
+}
