@@ -220,8 +220,13 @@ impl Remote {
         let store = match self.context.get_key_value(&self.bucket).await {
             Ok(store) => store,
             Err(_) => {
-                self.context.create_stream(self.made_like()).await.map_err(|error| self.failed(error))?;
-                self.context.get_key_value(&self.bucket).await.map_err(|error| self.failed(error))?
+                // Another replica may be making it at this moment: whether it is there in the end is what counts.
+                let made = self.context.create_stream(self.made_like()).await;
+                match (self.context.get_key_value(&self.bucket).await, made) {
+                    (Ok(store), _) => store,
+                    (Err(_), Err(error)) => return Err(self.failed(error)),
+                    (Err(error), Ok(_)) => return Err(self.failed(error)),
+                }
             }
         };
         let store = Arc::new(store);

@@ -13,6 +13,9 @@ use crate::cli::plugin::subject::{as_configured, configured, request};
 use crate::config::{self, Config, nearest};
 use crate::plugins::read_component;
 
+/// The plugin of a component, with what surrounds it.
+pub(super) type MakeSetup = Box<dyn Fn(Vec<u8>) -> Setup>;
+
 /// What is tested, and what surrounds it.
 pub(super) struct Subject {
     /// Its file.
@@ -20,7 +23,7 @@ pub(super) struct Subject {
     /// What is in it.
     pub(super) component: Vec<u8>,
     /// The plugin, for each check anew.
-    pub(super) setup: Box<dyn Fn(Vec<u8>) -> Setup>,
+    pub(super) setup: MakeSetup,
     /// What every request has in common.
     pub(super) request: Request,
     /// What servers answer.
@@ -73,7 +76,7 @@ fn with_table(
     plugin: config::Plugin,
     secrets: BTreeMap<String, String>,
     answer: Response,
-) -> Result<Box<dyn Fn(Vec<u8>) -> Setup>, Failure> {
+) -> Result<MakeSetup, Failure> {
     if let Some(unknown) = secrets.keys().find(|name| !plugin.grants.secrets.contains_key(name.as_str())) {
         let text = format!("plugin `{}` is not granted a secret `{unknown}`", plugin.name);
         return Err(Failure::usage(text, Some("grant it in `secrets` under [plugin.grants]")));
