@@ -1,6 +1,5 @@
 //! The book in `docs/`: its pages hang together, what it shows is what is compiled, and what it says of its samples is so.
 #![expect(clippy::indexing_slicing, reason = "a missing element fails the test")]
-#![expect(clippy::indexing_slicing, reason = "in a test a panic is a failure")]
 
 mod imports;
 mod kits;

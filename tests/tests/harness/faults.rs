@@ -66,7 +66,7 @@ fn holds_everywhere(fault: &str, faults: Faults) -> Option<u64> {
     };
     let whole = |plugin: &mut Plugin, _: &_| {
         let events = plugin.events().len();
-        assert!(events % 3 == 0, "{events} events: a batch is half-written");
+        assert!(events.is_multiple_of(3), "{events} events: a batch is half-written");
     };
     let sweep = match faults {
         Faults::Traps(_) => Sweep::of(faults).every(25),
