@@ -76,7 +76,7 @@ fn get(address: SocketAddr) -> String {
 
 #[test]
 fn changes_are_served_and_mistakes_are_shown_while_the_version_before_serves() {
-    let Some(project) = Project::new() else { return };
+    let Some(project) = Project::new("served-visits") else { return };
     let mut dev = Dev::start(&project);
     let ready = dev.hear("tidegate is ready: listening on ");
     let address = ready.split([' ', ',']).find_map(|word| word.parse().ok()).expect("it says where");
@@ -103,7 +103,7 @@ fn changes_are_served_and_mistakes_are_shown_while_the_version_before_serves() {
 
     let pid = i32::try_from(dev.child.id()).ok().and_then(Pid::from_raw).expect("it runs");
     kill_process(pid, Signal::INT).expect("it can be signalled");
-    dev.hear("new-visits #");
+    dev.hear("served-visits #");
     dev.hear("completed");
     let status = dev.child.wait().expect("it ends");
     assert_eq!(status.code(), Some(0));

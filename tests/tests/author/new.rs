@@ -6,7 +6,7 @@ use super::project::{Project, run, tidegate};
 
 #[test]
 fn a_new_project_passes_its_tests_and_builds_as_it_is() {
-    let Some(project) = Project::new() else { return };
+    let Some(project) = Project::new("new-visits") else { return };
     let tested = run(project.cargo().arg("test"));
     assert_eq!(tested.code, Some(0), "{}\n{}", tested.stdout, tested.stderr);
     assert!(tested.stdout.contains("2 passed"), "{}", tested.stdout);
@@ -17,6 +17,12 @@ fn a_new_project_passes_its_tests_and_builds_as_it_is() {
     assert!(built.stderr.contains("guest toolchain: wasm32-wasip2 is installed"), "{}", built.stderr);
     assert!(project.path().join("target/new-visits.wasm").is_file());
 
+    let checks = ["load", "hooks", "stop-idle", "stop-busy", "fuel"];
+    let only = checks.iter().flat_map(|check| ["--only", check]);
+    let conforms = run(project.tidegate().args(["plugin", "test"]).args(only));
+    assert_eq!(conforms.code, Some(0), "{}{}", conforms.stdout, conforms.stderr);
+    assert!(conforms.stdout.contains("5 passed, 0 failed, 0 skipped"), "{}", conforms.stdout);
+
     let measured = run(project.tidegate().args(["plugin", "bench", "--calls", "20", "--json"]));
     let figures: serde_json::Value = serde_json::from_str(&measured.stdout).expect("it is JSON");
     assert_eq!(figures.get("failed"), Some(&0.into()), "{}", measured.stdout);
@@ -24,7 +30,7 @@ fn a_new_project_passes_its_tests_and_builds_as_it_is() {
 
 #[test]
 fn a_source_that_does_not_compile_has_a_code_of_its_own() {
-    let Some(project) = Project::new() else { return };
+    let Some(project) = Project::new("broken-visits") else { return };
     project.edit(|source| source + "\nfn {\n");
     let built = run(project.tidegate().args(["plugin", "build"]));
     assert_eq!(built.code, Some(3), "{}", built.stderr);
@@ -74,7 +80,7 @@ fn a_name_that_is_none_is_refused() {
 #[test]
 fn a_folder_without_a_project_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
-    for command in ["build", "bench", "dev"] {
+    for command in ["build", "test", "bench", "dev"] {
         let refused = run(tidegate(folder.path()).args(["plugin", command]));
         assert_eq!(refused.code, Some(2), "{command}");
         assert!(refused.stderr.contains("hint: `tidegate plugin new NAME` makes a project"), "{}", refused.stderr);

@@ -11,11 +11,13 @@ use tidegate_tests::gateway::{Output, binary};
 /// A plugin in Rust, as `tidegate plugin new` has made it.
 pub(crate) struct Project {
     folder: TempDir,
+    name: &'static str,
 }
 
 impl Project {
-    /// Make one. `None` where plugins in Rust cannot be built without getting a compiler first; that is said.
-    pub(crate) fn new() -> Option<Self> {
+    /// Make one, whose name no other test has: all are built in one folder, where the components of two would be one file.
+    /// `None` where plugins in Rust cannot be built without getting a compiler first; that is said.
+    pub(crate) fn new(name: &'static str) -> Option<Self> {
         let target = Command::new("rustc").args(["--print", "target-libdir", "--target", "wasm32-wasip2"]).output();
         let library = target.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
         if !library.is_some_and(|library| library.is_dir()) {
@@ -23,13 +25,13 @@ impl Project {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let made = run(tidegate(folder.path()).args(["plugin", "new", "new-visits"]));
+        let made = run(tidegate(folder.path()).args(["plugin", "new", name]));
         assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""), "{}", made.stdout);
-        Some(Self { folder })
+        Some(Self { folder, name })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("new-visits")
+        self.folder.path().join(self.name)
     }
 
     /// `tidegate` in the project's folder.

@@ -292,7 +292,7 @@ async fn what_cannot_be_tested_is_an_error_with_something_to_do() {
         (vec![text(&stamp), "--path", "orders"], "is no path", "begins with `/`"),
         (vec![text(&stamp), "--config", text(&several)], "has several plugins", "`--name`: one, two"),
         (vec![text(&stamp), "--config", text(&several), "--name", "on"], "has no plugin `on`", "did you mean `one`?"),
-        (vec![], "<PLUGIN.wasm>", "--help"),
+        (vec![], "tidegate-plugin.toml: No such file", "`tidegate plugin new NAME` makes a project"),
     ] {
         let arguments: Vec<&str> = ["plugin", "test"].into_iter().chain(arguments).collect();
         let output = tidegate(&arguments).await;
