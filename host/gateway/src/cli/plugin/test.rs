@@ -43,10 +43,10 @@ pub struct TestArgs {
     /// The folder of the plugin, with its tidegate-plugin.toml, or a component
     #[arg(value_name = "DIR|PLUGIN.wasm", default_value = ".")]
     pub plugin: PathBuf,
-    /// Take config, grants and limits from the [[plugin]] table of this file; it needs no routes
+    /// Take config, grants and limits from the plugin's table in this file, which needs no routes
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Which [[plugin]], if the file has several and their paths do not tell
+    /// Which plugin, if the file has several and their paths do not tell
     #[arg(long, value_name = "NAME", requires = "config")]
     pub name: Option<String>,
     /// What `configure` gets, as a JSON object
