@@ -44,7 +44,7 @@ const MOST_STACKS: usize = 100_000;
 /// Where a plugin burns its fuel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// The hook that was called.
+    /// The hook that was called; when calls go side by side, the one that was called last.
     pub hook: Hook,
     /// The functions that it was in, the outermost first.
     pub stack: Vec<String>,
