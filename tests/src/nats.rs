@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, Context};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 /// Set where there is no NATS server and none can be had; says why. Tests that need one are skipped then.
@@ -131,12 +131,15 @@ impl NatsServer {
         self.end(Signal::KILL);
     }
 
-    /// Freeze it: connections stay, and nothing is answered.
+    /// Freeze it: connections stay, and nothing is answered. When this returns each of its threads stands still; until
+    /// then those on other processors go on, and may answer.
     ///
     /// # Panics
     /// If it does not run.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let stopped = waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED);
+        stopped.unwrap_or_else(|error| panic!("nats-server does not stand still: {error}"));
     }
 
     /// Let it go on.
@@ -213,10 +216,13 @@ impl NatsServer {
         self.folder.path().join("log")
     }
 
-    fn signal(&self, signal: Signal) {
+    fn pid(&self) -> Pid {
         let id = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
-        let id = id.unwrap_or_else(|| panic!("it does not run"));
-        kill_process(id, signal).unwrap_or_else(|error| panic!("{signal:?} cannot be sent: {error}"));
+        id.unwrap_or_else(|| panic!("it does not run"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap_or_else(|error| panic!("{signal:?} cannot be sent: {error}"));
     }
 
     fn end(&mut self, signal: Signal) {
