@@ -7,6 +7,7 @@
 //! A reload opens and closes listeners one by one: [`Serving::prepare`] binds what is new, [`Serving::apply`] makes it so.
 //! A listener that goes drains as all of them do at the end. Connections keep the time-outs they began with.
 
+mod bind;
 mod connection;
 mod io;
 mod listener;
@@ -22,8 +23,8 @@ use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::listener::BindError;
-pub(crate) use self::listener::bind;
+pub use self::bind::BindError;
+pub(crate) use self::bind::bind;
 
 use self::connection::Timeouts;
 use self::listener::Listener;

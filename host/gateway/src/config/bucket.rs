@@ -9,9 +9,8 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::names::name;
-use super::reader::Table;
+use super::reader::{DAY, MILLISECOND, Table};
 use super::secret::{self, SecretSource};
-use super::settings::{DAY, MILLISECOND};
 use super::units::HumanSize;
 
 /// `[[kv]]`: a bucket and what it is kept in.

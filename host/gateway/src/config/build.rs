@@ -9,32 +9,24 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::bucket::{Bucket, BucketKind};
 use super::diagnostic::{Diagnostic, Diagnostics, Problems};
 use super::grants::Grantable;
 use super::names::Names;
 use super::outbox::{self, Topics};
+use super::plugin::Plugin;
 use super::reader::Table;
-use super::settings::{self, Address};
+use super::route::Route;
+use super::settings::{self, Address, Shutdown};
+use super::source::Files;
 use super::units::HumanDuration;
-use super::{
-    Bucket, BucketKind, Config, Plugin, Route, Shutdown, Upstream, bucket, last_to_stop, outbound, plugin, route,
-    upstream,
-};
+use super::upstream::Upstream;
+use super::whole::{Config, last_to_stop};
+use super::{bucket, outbound, plugin, route, upstream};
 use crate::stop::ledger::{Ledger, MARGIN, Overdrawn};
 
 /// Instances of all plugins together; each has a slot of address space reserved for it, twice over.
 const MOST_INSTANCES: usize = 4_096;
-
-/// Whether plugin files are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Files {
-    /// They must be there.
-    Checked,
-    /// The text alone is looked at.
-    Ignored,
-    /// The text alone is looked at, for the sake of its plugins: nothing has to be served.
-    PluginsAlone,
-}
 
 /// Read `source`, the text of the file at `origin`.
 pub(super) fn build(source: &str, origin: &Path, files: Files) -> Result<Config, Diagnostics> {

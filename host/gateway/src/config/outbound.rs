@@ -9,10 +9,9 @@ use tidegate_outbound::{Granted, Limits, Origin, Settings};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::build::Files;
 use super::diagnostic::Diagnostic;
-use super::reader::{Table, Value};
-use super::settings::{DAY, MILLISECOND};
+use super::reader::{DAY, MILLISECOND, Table, Value};
+use super::source::Files;
 
 /// Origins that one plugin may be granted; each request is compared with all of them.
 const MOST_ORIGINS: usize = 1_000;

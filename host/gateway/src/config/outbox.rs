@@ -18,11 +18,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use self::secret::Place;
-use super::build::Files;
 use super::diagnostic::{Diagnostic, Problems};
 use super::names::name;
-use super::reader::{Table, nearest};
-use super::settings::{DAY, MILLISECOND};
+use super::reader::{DAY, MILLISECOND, Table, nearest};
+use super::source::Files;
 
 /// Sinks of one outbox.
 const MOST_SINKS: usize = 64;

@@ -1,7 +1,7 @@
 //! `[[plugin]]` and the tables under it.
 
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,10 @@ use tidegate_runtime::{Deferred, Instances, Isolation, Limits, Recycle};
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::grants::{self, Context, Grantable};
+use super::grants::{self, Context, Grantable, Grants};
 use super::names::name;
-use super::reader::{Table, Value};
-use super::settings::{DAY, MILLISECOND};
+use super::reader::{DAY, MILLISECOND, Table, Value};
 use super::units::{HumanDuration, HumanSize};
-use super::{OnFailure, Plugin};
 
 /// Instances of one plugin. Each has a slot of address space reserved for it.
 pub(super) const MOST_INSTANCES: usize = 1_000;
@@ -24,6 +22,62 @@ const MOST_CALLS: usize = 1_000_000_000_000;
 
 /// The sizes that a memory may have, and the limits of it.
 const MEMORY: RangeInclusive<usize> = 64 << 10..=4 << 30;
+
+/// `[[plugin]]`: a component and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// `name`
+    pub name: Arc<str>,
+    /// `path`, relative to the config file's folder.
+    pub path: PathBuf,
+    /// `sha256`: 64 hex digits the file must have.
+    pub sha256: Option<String>,
+    /// `instances`
+    pub instances: Instances,
+    /// `recycle`
+    pub recycle: Recycle,
+    /// `isolation`
+    pub isolation: Isolation,
+    /// `on_failure`
+    pub on_failure: OnFailure,
+    /// `hand_over`: whether a reload hands the state of the old version to the new one.
+    pub hand_over: bool,
+    /// `quarantine`: faults in a row after which the plugin is taken out until somebody enables it; `None` for never.
+    pub quarantine: Option<u32>,
+    /// `[plugin.config]` as JSON.
+    pub config: String,
+    /// `[plugin.grants]`
+    pub grants: Grants,
+    /// `[plugin.limits]`
+    pub limits: Limits,
+    /// `[plugin.deferred]`
+    pub deferred: Deferred,
+    /// `tick`: how often `on-tick` is called.
+    pub tick: Option<Duration>,
+}
+
+impl Plugin {
+    /// What the work that it has put off may take of a stop: its share if it may put any off.
+    #[must_use]
+    pub fn deferred_share(&self) -> Duration {
+        if self.grants.background { self.deferred.drain } else { Duration::ZERO }
+    }
+
+    /// The longest that a stop of it can take: that share and its `shutdown` limit.
+    #[must_use]
+    pub fn longest_stop(&self) -> Duration {
+        self.deferred_share().saturating_add(self.limits.shutdown)
+    }
+}
+
+/// `on_failure`: what a plugin's failure means for the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Answer 503.
+    Closed,
+    /// Go on without the plugin. Edits it made before it failed stay.
+    Open,
+}
 
 /// Read one `[[plugin]]`; `path` is taken from `folder`, and it may be granted what `there_is`.
 pub(super) fn plugin(table: Table<'_>, folder: &Path, there_is: Grantable<'_>) -> Plugin {

@@ -14,6 +14,11 @@ use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Problems};
 use super::units::{self, HumanDuration, HumanSize};
 
+/// No configured time is longer; a longer one is a slip of the keyboard.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time-out: shorter ones fire before anything can happen.
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// A value and where it stands.
 pub(super) type Value<'t> = &'t Spanned<DeValue<'t>>;
 

@@ -2,10 +2,22 @@
 
 use toml::Spanned;
 
-use super::Route;
 use super::diagnostic::Diagnostic;
 use super::names::Names;
 use super::reader::Table;
+
+/// `[[route]]`: which requests go through which plugins to which upstream.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// `path`: a prefix at segment borders; `/api` matches `/api` and `/api/x` but not `/apix`.
+    pub path: String,
+    /// `host`: exact, without port, lower case; `None` matches every host.
+    pub host: Option<String>,
+    /// Index into [`Config::upstreams`](super::Config::upstreams).
+    pub upstream: usize,
+    /// Indices into [`Config::plugins`](super::Config::plugins), in order.
+    pub plugins: Vec<usize>,
+}
 
 /// Read one `[[route]]`. `None` if it has no usable path or upstream, which has been reported.
 pub(super) fn route(table: Table<'_>, upstreams: &Names<'_>, plugins: &Names<'_>) -> Option<Route> {

@@ -8,15 +8,102 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::build::Files;
 use super::diagnostic::Diagnostic;
-use super::reader::{Table, nearest};
-use super::{Admin, Log, LogFormat, Reload, Server, Shutdown, Token};
+use super::reader::{DAY, MILLISECOND, Table, nearest};
+use super::source::Files;
 
-/// No configured time is longer; a longer one is a slip of the keyboard.
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The shortest time-out: shorter ones fire before anything can happen.
-pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+/// `[server]`: what clients connect to, and how much they may ask for.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `listen`, one address or a list.
+    pub listen: Vec<SocketAddr>,
+    /// `max_connections`: open client connections; further ones wait in the kernel's accept queue.
+    pub max_connections: usize,
+    /// `max_header_bytes`: the head of a request, all fields together.
+    pub max_header_bytes: usize,
+    /// `max_headers`: fields in a request.
+    pub max_headers: usize,
+    /// `header_timeout`: from the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// `idle_timeout`: a connection without a request.
+    pub idle_timeout: Duration,
+    /// `body_timeout`: the longest pause between two pieces of a body, from the client or the upstream.
+    pub body_timeout: Duration,
+}
+
+/// `[admin]`: health, metrics and control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`; loopback by default.
+    pub listen: SocketAddr,
+    /// What is in `token_file`: without it, only health is answered.
+    pub token: Option<Token>,
+}
+
+/// A secret that requests carry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret itself.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// `[reload]`: changes while the gateway serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// `watch`: how often the config file and the plugins' files are looked at for changes; `None` for never.
+    pub watch: Option<Duration>,
+    /// `rollback`: for how long after a reload a new version of a plugin that trips its breaker is replaced by the one
+    /// before it; zero for never.
+    pub rollback: Duration,
+}
+
+/// `[shutdown]`: how the grace period is split. See the ledger for the sum that is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// `grace`: from the signal to the exit.
+    pub grace: Duration,
+    /// `drain_delay`: lame-duck time in which load balancers notice.
+    pub drain_delay: Duration,
+    /// `drain`: for exchanges that have begun.
+    pub drain: Duration,
+    /// `flush`: reserved for writing out logs and the report.
+    pub flush: Duration,
+    /// `min_drain`: no exit before this much time has passed.
+    pub min_drain: Duration,
+    /// `exit_zero`: exit 0 where the code would be 10 to 12.
+    pub exit_zero: bool,
+}
+
+/// `[log]`: what is written to stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `level`: a tracing filter, `info` or `info,tidegate=debug`.
+    pub level: String,
+    /// `format`
+    pub format: LogFormat,
+    /// `access`: one line per exchange.
+    pub access: bool,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);

@@ -19,6 +19,8 @@ mod sinks;
 mod telling;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 

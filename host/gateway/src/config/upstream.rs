@@ -6,11 +6,26 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Authority;
 
-use super::Upstream;
 use super::diagnostic::Diagnostic;
 use super::names::name;
-use super::reader::Table;
-use super::settings::{DAY, MILLISECOND};
+use super::reader::{DAY, MILLISECOND, Table};
+
+/// `[[upstream]]`: where requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// `name`
+    pub name: Arc<str>,
+    /// `targets`, tried in turn (round robin).
+    pub targets: Vec<Authority>,
+    /// `connect_timeout`: for a TCP connection.
+    pub connect_timeout: Duration,
+    /// `response_timeout`: from the end of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// `idle_timeout`: how long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// `max_idle`: unused connections kept per target.
+    pub max_idle: usize,
+}
 
 /// Read one `[[upstream]]`. What is wrong in it is reported; what comes back is for references to it.
 pub(super) fn upstream(table: Table<'_>) -> Upstream {

@@ -4,6 +4,7 @@
 
 mod buckets;
 mod guests;
+mod out;
 mod outbound;
 mod outbox;
 mod recording;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use tidegate_outbox::sink::tls::Authorities;
 
-use crate::config::build::Files;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::reader::Table;
+use crate::config::source::Files;
 
 /// The longest file that holds secrets or certificates, bytes.
 const LONGEST: u64 = 1 << 20;

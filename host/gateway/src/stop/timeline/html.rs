@@ -115,7 +115,7 @@ fn failures(timeline: &Timeline<'_>, page: &mut String) {
         let _ = write!(
             page,
             "<li><strong class=\"{outcome}\">{} {outcome}</strong>: {}",
-            Escaped(&words::culprits(timeline, group)),
+            Escaped(&timeline.culprits(group)),
             words::account(group),
         );
         let errors = group.errors();

@@ -105,6 +105,11 @@ impl<'a> Timeline<'a> {
     pub(super) fn shows_budget(&self) -> bool {
         self.rows.iter().any(|row| self.axis.shows_budget(&row.span))
     }
+
+    /// The instances of one failure, and what sets them apart.
+    pub(super) fn culprits(&self, group: &Group<'_>) -> String {
+        words::culprits(group, &words::notes(self.report, group.first, self.generations))
+    }
 }
 
 impl Row<'_> {

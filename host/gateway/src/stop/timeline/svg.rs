@@ -108,7 +108,7 @@ fn totals(timeline: &Timeline<'_>) -> Vec<String> {
 fn failures(timeline: &Timeline<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     for group in timeline.unclean.iter().take(MOST_DETAILS) {
-        lines.push(format!("{} {}: {}", words::culprits(timeline, group), group.first.outcome, words::account(group)));
+        lines.push(format!("{} {}: {}", timeline.culprits(group), group.first.outcome, words::account(group)));
         if let Some((error, others)) = group.errors().split_first() {
             let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
             lines.push(format!("    {}{more}", words::printable(error, LONGEST_ERROR)));

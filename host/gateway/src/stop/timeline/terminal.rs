@@ -151,7 +151,7 @@ fn details(timeline: &Timeline<'_>, text: &mut String) {
     for group in unclean.iter().take(MOST_DETAILS) {
         let outcome = group.first.outcome;
         let style = outcome_colour(outcome);
-        let name = words::culprits(timeline, group);
+        let name = timeline.culprits(group);
         let _ = writeln!(text, "{style}{name} {outcome}{style:#}: {}", words::account(group));
         if let Some((error, others)) = group.errors().split_first() {
             let _ = writeln!(text, "    {}", words::printable(error, LONGEST_ERROR));

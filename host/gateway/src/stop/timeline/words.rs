@@ -6,7 +6,6 @@ use tidegate_runtime::StopOutcome;
 
 use super::super::report::{DeferredReport, OutboxReport, PluginReport, Report};
 use super::groups::Group;
-use super::rows::Timeline;
 use crate::config::HumanDuration;
 
 /// The longest name that is shown whole.
@@ -182,14 +181,13 @@ pub(super) fn explanation(outcome: StopOutcome) -> &'static str {
 }
 
 /// The instances of one failure, and what sets them apart: `audit #1, #2`, `audit ×9 (gen 1, reload)`.
-pub(super) fn culprits(timeline: &Timeline<'_>, group: &Group<'_>) -> String {
+pub(super) fn culprits(group: &Group<'_>, notes: &str) -> String {
     let who = if group.len() > MOST_NUMBERS {
         group_label(group)
     } else {
         let numbers: Vec<String> = group.instances().map(|plugin| format!("#{}", plugin.instance)).collect();
         format!("{} {}", label(&group.first.name), numbers.join(", "))
     };
-    let notes = notes(timeline.report, group.first, timeline.generations);
     if notes.is_empty() { who } else { format!("{who} ({notes})") }
 }
 

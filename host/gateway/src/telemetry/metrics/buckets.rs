@@ -6,7 +6,7 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
 use tidegate_keyvalue::{Operation, Outcome};
 
-use super::scrape::{Out, as_gauge};
+use super::out::{Out, as_gauge};
 use crate::capabilities::buckets::Buckets;
 
 pub(super) fn encode(buckets: &Buckets, out: &mut Out<'_>) -> fmt::Result {

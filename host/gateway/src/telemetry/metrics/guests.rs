@@ -7,7 +7,7 @@ use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEnco
 use prometheus_client::metrics::MetricType;
 use tidegate_runtime::metrics::{BOUNDS, Kind, Label, Metrics, Reading, Snapshot};
 
-use super::scrape::Out;
+use super::out::Out;
 
 /// Put those of all plugins, by name, under one family per metric.
 pub(super) fn encode(plugins: &BTreeMap<&str, &Metrics>, out: &mut Out<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
 use tidegate_outbound::{DURATION_BOUNDS, Outcome};
 
-use super::scrape::{Out, as_gauge, buckets};
+use super::out::{Out, as_gauge, buckets};
 use crate::capabilities::Http;
 
 pub(super) fn encode(http: &Http, out: &mut Out<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use tidegate_outbox::Outbox;
 use tidegate_outbox::status::{Health, SinkStatus};
 
-use super::scrape::Out;
+use super::out::Out;
 
 pub(super) fn encode(outbox: &Outbox, out: &mut Out<'_>) -> fmt::Result {
     let status = outbox.status();

@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType;
 
-use super::scrape::Out;
+use super::out::Out;
 use crate::recorder::{Counts, Loss};
 
 pub(super) fn encode(counts: &Counts, out: &mut Out<'_>) -> fmt::Result {

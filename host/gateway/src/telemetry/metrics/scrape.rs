@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late, PluginStats, SnapshotOutcome};
 
+use super::out::{Out, as_gauge, buckets, load, seconds};
 use super::{
     Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, guests,
     outbound, recording,
@@ -41,48 +42,6 @@ impl Collector for Scrape {
         }
         self.0.metrics.capabilities.outbox().map_or(Ok(()), |outbox| super::outbox::encode(outbox, &mut out))
     }
-}
-
-/// The encoder, with the few shapes of metrics that there are here.
-pub(super) struct Out<'a>(DescriptorEncoder<'a>);
-
-impl Out<'_> {
-    pub(super) fn family<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.family(name, help, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: usize) -> fmt::Result {
-        self.family(name, help, MetricType::Gauge)?.encode_gauge(&as_gauge(value))
-    }
-}
-
-pub(super) fn as_gauge(value: usize) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn load(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-/// Microseconds as the seconds that Prometheus wants.
-#[expect(clippy::cast_precision_loss, reason = "precise for 285 years")]
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
-}
-
-/// Buckets as the encoder wants them: upper bound in seconds and count; the last one has no bound.
-pub(super) fn buckets(bounds: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
-    let bounds = bounds.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
-    bounds.zip(counts.iter().copied()).collect()
 }
 
 impl<const N: usize> Histogram<N> {

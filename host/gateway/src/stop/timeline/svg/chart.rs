@@ -2,17 +2,12 @@
 
 use std::fmt::Write;
 
-use super::super::axis::Axis;
 use super::super::markup::Escaped;
 use super::super::rows::{Row, Subject, Timeline};
 use super::super::words;
-use super::legend::{self, Legend, Shape};
+use super::legend::{self, BAR, CHART, Legend, ON, Shape, is_past};
 use super::text::{CHAR, GAP, ROW, width, wrapped};
 
-pub(super) const BAR: f64 = 12.0;
-const CHART: f64 = 660.0;
-/// The sign for a budget that goes on after the end of the axis.
-pub(super) const ON: &str = "m0-3l3 3l-3 3";
 /// What took no time at all still shows, and so does what came after its budget.
 const LEAST_BAR: f64 = 2.0;
 const LEAST_PAST: f64 = 4.0;
@@ -174,17 +169,6 @@ fn draw(timeline: &Timeline<'_>, row: &Row<'_>, layout: &Layout, y: f64, text: &
             write!(text, "<text class=\"notes\" x=\"{notes_x:.1}\" y=\"{baseline:.1}\">{}</text>", Escaped(&row.notes));
     }
     text.push_str("</g>\n");
-}
-
-/// Whether to show that it went on after its budget. Of an instance every bit counts: it was to be stopped then. A
-/// phase ends when somebody looks at the clock, and has to be late by as much as can be seen.
-pub(super) fn is_past(axis: Axis, row: &Row<'_>) -> bool {
-    let span = row.span;
-    let late = match &row.subject {
-        Subject::Instances(group) => group.overshoot_ms() > 0.0 || span.end_ms() > span.budget_end_ms(),
-        Subject::Phase { .. } => (axis.part(span.end_ms()) - axis.part(span.budget_end_ms())) * CHART >= 1.0,
-    };
-    span.budget_ms > 0 && late
 }
 
 /// What there is to know of a row, exactly, a line each.

@@ -4,11 +4,18 @@ use std::fmt::Write;
 
 use tidegate_runtime::StopOutcome;
 
+use super::super::axis::Axis;
 use super::super::groups::count;
-use super::super::rows::{Status, Subject, Timeline};
+use super::super::rows::{Row, Status, Subject, Timeline};
 use super::super::words;
-use super::chart::{BAR, ON, is_past};
 use super::text::{CHAR, GAP, ROW, width};
+
+/// The height of a bar.
+pub(super) const BAR: f64 = 12.0;
+/// The width of all bars together.
+pub(super) const CHART: f64 = 660.0;
+/// The sign for a budget that goes on after the end of the axis.
+pub(super) const ON: &str = "m0-3l3 3l-3 3";
 
 /// How a row is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,17 @@ impl Shape {
             Self::Ended(StopOutcome::Abandoned) => "M4 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0zM-2.8 2.8l5.6-5.6",
         }
     }
+}
+
+/// Whether to show that it went on after its budget. Of an instance every bit counts: it was to be stopped then. A
+/// phase ends when somebody looks at the clock, and has to be late by as much as can be seen.
+pub(super) fn is_past(axis: Axis, row: &Row<'_>) -> bool {
+    let span = row.span;
+    let late = match &row.subject {
+        Subject::Instances(group) => group.overshoot_ms() > 0.0 || span.end_ms() > span.budget_end_ms(),
+        Subject::Phase { .. } => (axis.part(span.end_ms()) - axis.part(span.budget_end_ms())) * CHART >= 1.0,
+    };
+    span.budget_ms > 0 && late
 }
 
 /// What the picture refers to.
