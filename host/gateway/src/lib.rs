@@ -11,6 +11,7 @@ pub mod control;
 mod explore;
 pub mod gateway;
 pub mod generation;
+mod histogram;
 pub mod plugins;
 pub mod proxy;
 pub mod recorder;

@@ -9,6 +9,7 @@ mod admission;
 mod body;
 mod chain;
 mod connection;
+mod content;
 mod headers;
 mod in_flight;
 mod reply;
@@ -26,14 +27,16 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::Incoming;
 use tidegate_runtime::{Exchange, RequestHead, ResponseHead};
 
-pub use self::body::{Body, BodyError};
+pub use self::body::Body;
+pub use self::chain::Seat;
 pub use self::connection::ConnectionInfo;
 pub(crate) use self::connection::{Activity, Protocol, at};
+pub use self::content::BodyError;
 pub(crate) use self::reply::problem;
-pub use self::table::{Drained, Seat, Table};
+pub use self::table::{Drained, Table};
 
-use self::body::Content;
 use self::chain::Onward;
+use self::content::Content;
 use self::headers::X_REQUEST_ID;
 use self::in_flight::InFlight;
 use self::reply::Refusal;

@@ -1,11 +1,62 @@
 //! Every plugin that there is: those of the current generation, and those that are on their way out. One owner of that
 //! truth, for metrics, the admin API and the stop protocol.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tidegate_runtime::Plugin;
+use tidegate_runtime::{Health, Plugin, StopReason};
 
-use crate::generation::{Hosted, Life};
+/// A plugin, as far as it matters for who serves and who has to be accounted for. There is one besides [`Plugin`]: the
+/// models' own, which has no guests.
+pub trait Hosted: Clone {
+    /// Its name in the configuration.
+    fn name(&self) -> &Arc<str>;
+    /// `sha256:` and 64 hex digits.
+    fn digest(&self) -> &Arc<str>;
+    /// Numbers of the instances that there are.
+    fn instances(&self) -> Vec<u64>;
+    /// Whether its calls end well.
+    fn does_well(&self) -> bool;
+    /// Stop every instance, within the plugin's limit and no more than `budget`. A second stop joins the first.
+    fn stop(&self, reason: StopReason, budget: Duration) -> impl Future<Output = ()> + Send;
+    /// Stop the version before it, and take over its calls and its state.
+    fn take_over(&self, old: &Self) -> impl Future<Output = ()> + Send;
+}
+
+impl Hosted for Plugin {
+    fn name(&self) -> &Arc<str> {
+        self.name()
+    }
+
+    fn digest(&self) -> &Arc<str> {
+        self.digest()
+    }
+
+    fn instances(&self) -> Vec<u64> {
+        self.instances()
+    }
+
+    fn does_well(&self) -> bool {
+        *self.health().borrow() == Health::Good
+    }
+
+    async fn stop(&self, reason: StopReason, budget: Duration) {
+        self.stop(reason, budget).await;
+    }
+
+    async fn take_over(&self, old: &Self) {
+        self.take_over(old, old.longest_stop()).await;
+    }
+}
+
+/// One life of a plugin: from the generation that made its instances to the end of the last one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life {
+    /// The plugin's name.
+    pub name: Arc<str>,
+    /// The generation that made its instances. A name has at most one life in each.
+    pub generation: u64,
+}
 
 /// Every plugin that has instances, or may get some.
 #[derive(Debug)]

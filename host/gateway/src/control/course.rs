@@ -10,9 +10,10 @@ use std::sync::Arc;
 use tidegate_runtime::{Plugin, StopReason};
 
 use crate::config;
-use crate::generation::{Hosted, Life, Member, Standing, Version, members};
+use crate::generation::{Member, Standing, Version, members};
 use crate::plugins::Loaded;
 use crate::roster::Entry;
+use crate::roster::{Hosted, Life};
 
 /// What only a change may touch.
 #[derive(Debug)]

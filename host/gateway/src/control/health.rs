@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Control;
-use crate::generation::{Life, Member};
+use crate::generation::Member;
+use crate::roster::Life;
 
 impl Control {
     /// Watch over one life of a plugin, until nothing is left of it. `probation` is until when it is rolled back rather

@@ -11,8 +11,8 @@ use tracing::Instrument as _;
 
 use super::course::Leaving;
 use super::{Control, Parts};
-use crate::generation::Hosted;
 use crate::proxy::Drained;
+use crate::roster::Hosted;
 use crate::roster::{Entry, Roster};
 use crate::stop::phase::{Phase, PhaseView};
 

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::course::{Course, Step};
 use super::{Control, ControlError, Retirement};
-use crate::generation::{Life, Member, Standing};
+use crate::generation::{Member, Standing};
+use crate::roster::Life;
 
 /// A plugin that has been switched.
 #[derive(Debug)]

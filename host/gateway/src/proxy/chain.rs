@@ -7,10 +7,18 @@ use std::sync::Arc;
 
 use tidegate_runtime::{BodyVerdict, CallError, Exchange, Hook, Plugin, Reply, Unavailable, Verdict};
 
-use super::body::{Content, GatherError};
+use super::content::{Content, GatherError};
 use super::reply::Refusal;
-use super::table::Seat;
 use crate::config::OnFailure;
+
+/// A plugin as a generation has it.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// The plugin.
+    pub plugin: Plugin,
+    /// Why it serves nothing, if it does not: routes then take it as failed.
+    pub out: Option<Unavailable>,
+}
 
 /// Plugins in the order of the route.
 pub(super) struct Chain {

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tidegate_testing::recording::{BodyEnd, Refused};
 use tokio::time::Instant;
 
-use super::body::{BodyError, Content};
 use super::connection::{Activity, ConnectionInfo};
+use super::content::{BodyError, Content};
 use crate::recorder::{Asked, Draft, Recorder};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{Ending, Line};
@@ -125,7 +125,7 @@ impl InFlight {
     /// The response's body broke off on the upstream's side.
     pub(super) fn broke(&mut self, error: &BodyError) {
         self.ending = Ending::UpstreamBroke;
-        self.telemetry.metrics.exchanges.response_broke(error);
+        self.telemetry.metrics.exchanges.upstream_failed(error.upstream_failure());
         tracing::warn!(request_id = ?self.id, error = %error, "the upstream's response broke off, so the client's was");
     }
 

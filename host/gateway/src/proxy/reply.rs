@@ -12,7 +12,7 @@ use tidegate_runtime::CallError;
 use tidegate_testing::recording::Refused;
 
 use super::Answer;
-use super::body::{BodyError, Content, UploadFailure};
+use super::content::{BodyError, Content, UploadFailure};
 use super::upstream::UpstreamError;
 use crate::telemetry::metrics::UpstreamFailure;
 
@@ -142,8 +142,7 @@ impl Refusal {
                 UpstreamError::Garbage { .. } | UpstreamError::Switched { .. } => Some(UpstreamFailure::Garbage),
                 UpstreamError::Upload(_) => None,
             },
-            Self::ResponseBody(BodyError::Stalled(_)) => Some(UpstreamFailure::BodyStalled),
-            Self::ResponseBody(BodyError::Broken(_)) => Some(UpstreamFailure::BodyBroken),
+            Self::ResponseBody(error) => Some(error.upstream_failure()),
             Self::Malformed(_)
             | Self::AmbiguousPath
             | Self::HeadTooLarge

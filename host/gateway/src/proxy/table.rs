@@ -4,25 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_runtime::{Plugin, Redaction, Unavailable, UpstreamNames};
+use tidegate_runtime::{Redaction, UpstreamNames};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::HeadLimits;
-use super::chain::{Chain, Step};
+use super::chain::{Chain, Seat, Step};
 use super::routes::Routes;
 use super::upstream::{Upstream, Upstreams};
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::RouteCounters;
-
-/// A plugin as a generation has it.
-#[derive(Debug, Clone)]
-pub struct Seat {
-    /// The plugin.
-    pub plugin: Plugin,
-    /// Why it serves nothing, if it does not: routes then take it as failed.
-    pub out: Option<Unavailable>,
-}
 
 /// What one generation serves with.
 pub struct Table {

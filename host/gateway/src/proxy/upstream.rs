@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::body::{Content, Upload, UploadFailure, UploadState};
 use super::connection::at;
+use super::content::{Content, Upload, UploadFailure, UploadState};
 use crate::config;
 
 /// The longest wait for a connection whose response has been read to be ready for the next request. It takes longer

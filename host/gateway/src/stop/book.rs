@@ -14,8 +14,9 @@ use super::phase::Phase;
 use super::report::{
     DeferredReport, OutboxReport, PhaseReport, PluginReport, Report, Requests, SCHEMA, exit_code, millis,
 };
-use crate::generation::{Generation, Hosted, Life};
+use crate::generation::Generation;
 use crate::roster::{Entry, Roster};
+use crate::roster::{Hosted, Life};
 use crate::signals::{StopCause, StopSignal};
 
 /// The shutdown that goes on, if one does.

@@ -8,18 +8,30 @@ use std::time::Duration;
 use tidegate_runtime::{DrainObserver, DrainRecord, StopObserver, StopRecord};
 use tokio::time::Instant;
 
-use crate::telemetry::metrics::Overshoot;
+use crate::histogram::Histogram;
+
+/// Upper bounds of the histogram of by how much stops went past their budget, in microseconds.
+const OVERSHOOT_BOUNDS: [u64; 10] = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 1_000_000];
+
+/// By how much stops of instances went past their budget.
+type Overshoot = Histogram<{ OVERSHOOT_BOUNDS.len() + 1 }>;
 
 /// Plugin, reason, outcome.
 pub(crate) type StopKey = (Arc<str>, &'static str, &'static str);
 
 /// Hears of every stop. There is one per process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StopLog {
     counts: Mutex<BTreeMap<StopKey, u64>>,
     overshoot: Overshoot,
     /// For the report; `None` until the process stops.
     kept: Mutex<Option<Kept>>,
+}
+
+impl Default for StopLog {
+    fn default() -> Self {
+        Self { counts: Mutex::default(), overshoot: Overshoot::new(&OVERSHOOT_BOUNDS), kept: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::access::Ending;
 use crate::capabilities::Capabilities;
 use crate::config;
-use crate::proxy::BodyError;
+use crate::histogram::Histogram;
 use crate::roster::Roster;
 use crate::stop::log::StopLog;
 use crate::stop::phase::PhaseView;
@@ -30,9 +30,6 @@ pub(super) use self::scrape::scrape;
 /// Upper bounds of the request duration histogram, in microseconds.
 const REQUEST_BOUNDS: [u64; 14] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
-
-/// Upper bounds of the stop overshoot histogram, in microseconds.
-const OVERSHOOT_BOUNDS: [u64; 10] = [0, 100, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 1_000_000];
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -191,13 +188,6 @@ impl Exchanges {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
-
-    pub(crate) fn response_broke(&self, error: &BodyError) {
-        self.upstream_failed(match error {
-            BodyError::Stalled(_) => UpstreamFailure::BodyStalled,
-            BodyError::Broken(_) => UpstreamFailure::BodyBroken,
-        });
-    }
 }
 
 /// Status codes from 100 to 999, which is all there are.
@@ -266,44 +256,5 @@ impl Connections {
         if let Some(count) = self.ended.get(why as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// By how much stops of instances went past their budget.
-#[derive(Debug)]
-pub(crate) struct Overshoot(Histogram<{ OVERSHOOT_BOUNDS.len() + 1 }>);
-
-impl Default for Overshoot {
-    fn default() -> Self {
-        Self(Histogram::new(&OVERSHOOT_BOUNDS))
-    }
-}
-
-impl Overshoot {
-    pub(crate) fn record(&self, overshoot: Duration) {
-        self.0.record(overshoot);
-    }
-}
-
-/// `N` buckets for `N - 1` bounds in microseconds; the last bucket takes the rest.
-#[derive(Debug)]
-struct Histogram<const N: usize> {
-    bounds: &'static [u64],
-    buckets: [AtomicU64; N],
-    sum_micros: AtomicU64,
-}
-
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: &'static [u64]) -> Self {
-        Self { bounds, buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum_micros: AtomicU64::new(0) }
-    }
-
-    fn record(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = self.bounds.partition_point(|bound| *bound < micros);
-        if let Some(count) = self.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 }

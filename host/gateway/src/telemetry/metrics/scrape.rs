@@ -13,9 +13,10 @@ use tidegate_runtime::{CallOutcome, DURATION_BOUNDS, DeferredOutcome, Hook, Late
 
 use super::out::{Out, as_gauge, buckets, load, seconds};
 use super::{
-    Changes, Connections, Eviction, Exchanges, Histogram, Metrics, RouteCounters, UpstreamFailure, buckets, guests,
-    outbound, recording,
+    Changes, Connections, Eviction, Exchanges, Metrics, RouteCounters, UpstreamFailure, buckets, guests, outbound,
+    recording,
 };
+use crate::histogram::Histogram;
 use crate::stop::phase::Phase;
 use crate::telemetry::Telemetry;
 use tidegate_runtime::metrics::Metrics as GuestMetrics;
@@ -216,7 +217,7 @@ impl Metrics {
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         let help = "By how much stops of instances went past their budget";
-        self.stops.overshoot().0.encode(out.family("plugin_stop_overshoot_seconds", help, MetricType::Histogram)?)
+        self.stops.overshoot().encode(out.family("plugin_stop_overshoot_seconds", help, MetricType::Histogram)?)
     }
 }
 
