@@ -132,7 +132,7 @@ impl Bucket for PluginBucket {
 fn check_key(key: &str) -> Result<(), StoreError> {
     match key.len() {
         1..=LONGEST_KEY => Ok(()),
-        length => Err(StoreError::Key { length }),
+        length => Err(StoreError::Key { length, limit: LONGEST_KEY }),
     }
 }
 

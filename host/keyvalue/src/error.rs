@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use tidegate_runtime::grants::BucketError;
 
-use crate::bucket::LONGEST_KEY;
-
 /// Why an operation was not done. What a plugin reads names no file, no address and no other plugin; the log says those.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The key is empty or too long.
-    #[error("invalid key: a key has 1 to {LONGEST_KEY} bytes, this one has {length}")]
+    #[error("invalid key: a key has 1 to {limit} bytes, this one has {length}")]
     Key {
         /// Bytes it has.
         length: usize,
+        /// Bytes it may have.
+        limit: usize,
     },
     /// The cursor is none that a page has given.
     #[error("invalid cursor")]

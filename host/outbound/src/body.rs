@@ -11,10 +11,11 @@ use hyper::body::Incoming;
 use tidegate_runtime::outbound::OutboundError;
 use tokio::time::Sleep;
 
-use crate::client::{Record, body_error};
 use crate::connect::Connection;
+use crate::failure;
 use crate::origin::Target;
 use crate::pool::Pool;
+use crate::record::Record;
 use crate::stats::Outcome;
 
 /// A body that is being received. Dropped before its end, it closes the connection.
@@ -97,7 +98,7 @@ impl http_body::Body for Received {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(body_error(&error))))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(failure::of_body(&error))))),
             Poll::Pending => {
                 let Some(between) = this.between else { return Poll::Pending };
                 let stalled = this.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(between)));

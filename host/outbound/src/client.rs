@@ -1,6 +1,5 @@
 //! The requests of one plugin: whether they may be made, how they are made, and what is told of them.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +12,15 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use tidegate_runtime::outbound::{Body, Caller, Outbound, OutboundError, Timeouts};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::body::Received;
 use crate::connect::{Connection, Connector};
 use crate::denials::Denials;
+use crate::failure;
 use crate::names::LOOKUPS;
 use crate::origin::{Granted, Target};
 use crate::pool::Pool;
+use crate::record::Record;
 use crate::settings::Limits;
 use crate::stats::{Outcome, Stats};
 
@@ -87,7 +87,7 @@ impl Shared {
         caller: Caller,
         timeouts: Timeouts,
     ) -> Result<Response<Body>, OutboundError> {
-        let mut record = Record::begin(&self, request.method().clone(), caller);
+        let mut record = Record::begin(self.plugin.clone(), self.stats.clone(), request.method().clone(), caller);
         match self.attempt(request, &mut record, timeouts).await {
             Ok((answer, connection, target)) => {
                 let (pool, limits) = (Arc::clone(&self.pool), &self.limits);
@@ -137,14 +137,14 @@ impl Shared {
                 Ok(answer) => {
                     // The buffer that bounds a head while it comes doubles, so that it ends at twice the limit.
                     if head_size(answer.headers()) > self.limits.max_response_headers {
-                        return Err(self.head_too_large());
+                        return Err(failure::head_too_large(self.limits.max_response_headers));
                     }
                     return Ok((answer, connection, target));
                 }
                 Err(mut error) => match error.take_message() {
                     // The server closed a connection that had been idle before anything was sent on it.
                     Some(unsent) if !is_fresh => request = unsent,
-                    _ => return Err(self.head_error(error.error())),
+                    _ => return Err(failure::of_head(error.error(), self.limits.max_response_headers)),
                 },
             }
         }
@@ -175,40 +175,6 @@ impl Shared {
             "request refused: {error}; it would be allowed by `{key}` under [plugin.grants]"
         );
     }
-
-    fn head_too_large(&self) -> OutboundError {
-        OutboundError::ResponseHead(u32::try_from(self.limits.max_response_headers).unwrap_or(u32::MAX))
-    }
-
-    fn head_error(&self, error: &hyper::Error) -> OutboundError {
-        if let Some(own) = own_error(error) {
-            return own;
-        }
-        if error.is_parse_too_large() {
-            return self.head_too_large();
-        }
-        if error.is_parse() {
-            return OutboundError::Protocol(error.to_string());
-        }
-        if error.is_body_write_aborted() {
-            return OutboundError::RequestIncomplete;
-        }
-        OutboundError::ConnectionTerminated
-    }
-}
-
-/// What came to nothing in the middle of a body.
-pub(crate) fn body_error(error: &hyper::Error) -> OutboundError {
-    match own_error(error) {
-        Some(own) => own,
-        None if error.is_parse() => OutboundError::Protocol(error.to_string()),
-        None => OutboundError::ResponseIncomplete,
-    }
-}
-
-/// The error of a request's body, which hyper hands through.
-fn own_error(error: &hyper::Error) -> Option<OutboundError> {
-    error.source().and_then(|source| source.downcast_ref::<OutboundError>()).cloned()
 }
 
 /// Bytes of these fields as they come over the wire: a name, a colon, a space, a value and the end of the line.
@@ -229,57 +195,4 @@ fn prepare(request: Request<Body>) -> Result<(Request<Body>, Target), OutboundEr
     head.uri = Uri::from(path);
     head.version = Version::HTTP_11;
     Ok((Request::from_parts(head, body), target))
-}
-
-/// What is told of a request when it ends, once.
-pub(crate) struct Record {
-    shared: Arc<Shared>,
-    method: Method,
-    caller: Caller,
-    began: Instant,
-    target: Option<Target>,
-    status: Option<u16>,
-    error: Option<String>,
-    outcome: Outcome,
-}
-
-impl Record {
-    fn begin(shared: &Arc<Shared>, method: Method, caller: Caller) -> Self {
-        shared.stats.began();
-        Self {
-            shared: Arc::clone(shared),
-            method,
-            caller,
-            began: Instant::now(),
-            target: None,
-            status: None,
-            error: None,
-            // Until something else is known: whoever drops it has given it up.
-            outcome: Outcome::GivenUp,
-        }
-    }
-
-    pub(crate) fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        let took = self.began.elapsed();
-        self.shared.stats.ended(self.outcome, took);
-        // Without path and query: they may hold secrets.
-        tracing::debug!(
-            plugin = &*self.shared.plugin,
-            hook = self.caller.hook.map_or("", |hook| hook.as_str()),
-            request = self.caller.request_id.as_deref().unwrap_or(""),
-            method = %self.method,
-            target = self.target.as_ref().map(tracing::field::display),
-            status = self.status,
-            outcome = self.outcome.as_str(),
-            error = self.error.as_deref(),
-            ?took,
-            "request made"
-        );
-    }
 }

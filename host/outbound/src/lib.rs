@@ -16,16 +16,19 @@
 //! | `origin`, `address` | which targets, and which addresses |
 //! | `names`, `connect`, `pool` | connections |
 //! | `client`, `body` | one request and its answer |
-//! | `denials`, `stats` | what is told of them |
+//! | `failure` | what becomes of hyper's errors |
+//! | `record`, `denials`, `stats` | what is told of them |
 
 mod address;
 mod body;
 mod client;
 mod connect;
 mod denials;
+mod failure;
 mod names;
 mod origin;
 mod pool;
+mod record;
 mod settings;
 mod stats;
 #[cfg(test)]
