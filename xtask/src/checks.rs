@@ -1,6 +1,6 @@
 //! `test`, `demo` and `ci`.
 
-use crate::{campaign, languages, nats, plugins, step};
+use crate::{campaign, languages, nats, outside, plugins, step};
 use anyhow::Result;
 use std::process::Command;
 
@@ -69,6 +69,7 @@ pub(crate) fn ci(skip_test: bool) -> Result<()> {
         step::cargo().args(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
     campaign::short()?;
+    outside::prove()?;
     demo(&[])
 }
 

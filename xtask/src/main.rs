@@ -10,6 +10,7 @@ mod campaign;
 mod checks;
 mod languages;
 mod nats;
+mod outside;
 mod plugins;
 mod step;
 
@@ -50,7 +51,10 @@ enum Command {
     Campaign(campaign::Args),
     /// Build the book of docs/ into target/book; takes mdbook
     Book,
-    /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaigns, the demo
+    /// Make, build and test an author's crate outside of this workspace, as the tutorial says; compiles the engine once more
+    Outside,
+    /// Everything that a change has to pass: tests, formatting, lints, documentation, the short campaigns, an author's crate
+    /// outside, the demo
     Ci {
         /// Leave the tests out, if they have just been run
         #[arg(long)]
@@ -66,6 +70,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::bench(&args),
         Command::Campaign(args) => campaign::run(&args),
         Command::Book => book::build(),
+        Command::Outside => outside::prove(),
         Command::Ci { skip_test } => checks::ci(skip_test),
     }
 }

@@ -161,7 +161,7 @@ struct Family {
 
 /// A metric of a plugin as it is now.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot {
+pub struct Metric {
     /// Its name, without prefix and, if it is a counter, without `_total`.
     pub name: String,
     /// What it is.
@@ -273,16 +273,16 @@ impl Metrics {
 
     /// Everything that there is, sorted by name.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<Snapshot> {
+    pub fn snapshot(&self) -> Vec<Metric> {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
-        let mut families: Vec<Snapshot> = state
+        let mut families: Vec<Metric> = state
             .families
             .iter()
             .map(|(name, family)| {
                 let mut series: Vec<_> =
                     family.cells.iter().map(|(labels, cell)| (labels.to_vec(), cell.read())).collect();
                 series.sort_by(|(a, _), (b, _)| a.cmp(b));
-                Snapshot { name: name.clone(), kind: family.kind, series }
+                Metric { name: name.clone(), kind: family.kind, series }
             })
             .collect();
         families.sort_by(|a, b| a.name.cmp(&b.name));

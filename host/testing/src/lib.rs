@@ -46,9 +46,14 @@ pub use setup::Setup;
 pub use sweep::{Faults, Place, Sweep};
 pub use world::{Asked, Bucket, Event, Reply};
 
+// What a test names: it needs no other crate of ours, and none for what requests and answers are made of.
+pub use bytes::Bytes;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use tidegate_runtime::environment::Used;
 pub use tidegate_runtime::grants::{BucketError, PublishError};
+pub use tidegate_runtime::metrics::{Kind, Label, Metric, Reading};
 pub use tidegate_runtime::outbound::OutboundError;
 pub use tidegate_runtime::{
-    CallError, Deferred, EndCause, Hook, HookStats, Limits, Recycle, StopOutcome, StopReason, StopRecord,
+    CallError, Deferred, DrainRecord, EndCause, Hook, HookStats, Hooks, Limits, LoadError, PluginStats, Recycle,
+    StopOutcome, StopReason, StopRecord,
 };

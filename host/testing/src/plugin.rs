@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_runtime::environment::{Clock, Used};
 use tidegate_runtime::grants::{BucketError, PublishError};
-use tidegate_runtime::metrics::Snapshot;
+use tidegate_runtime::metrics::Metric;
 use tidegate_runtime::outbound::OutboundError;
 use tidegate_runtime::{DrainRecord, Hook, Hooks, PluginStats, Runtime, StopOutcome, StopReason, StopRecord};
 use tokio::task::JoinHandle;
@@ -199,7 +199,7 @@ impl Plugin {
 
     /// Its numbers.
     #[must_use]
-    pub fn metrics(&self) -> Vec<Snapshot> {
+    pub fn metrics(&self) -> Vec<Metric> {
         self.world.metrics.as_ref().map(|metrics| metrics.snapshot()).unwrap_or_default()
     }
 

@@ -339,7 +339,14 @@ impl Setup {
     ///
     /// # Errors
     /// When the file cannot be read, or a gateway would refuse the plugin: why.
+    ///
+    /// # Panics
+    /// In a test that is asynchronous: virtual time has an executor of its own, and a thread has one at most.
     pub fn load(self) -> Result<Plugin, SetupError> {
+        assert!(
+            tokio::runtime::Handle::try_current().is_err(),
+            "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
+        );
         let Self { component, mut spec, mut world, .. } = self;
         let component = match component {
             Component::Bytes(bytes) => bytes,

@@ -58,3 +58,9 @@ fn requests_that_come_at_once_wait_for_the_instance_and_all_have_answers() {
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(plugin.events().len(), 30);
 }
+
+#[tokio::test]
+#[should_panic(expected = "make this `#[test]`")]
+async fn an_asynchronous_test_is_told_what_to_be() {
+    drop(planted("none").load());
+}

@@ -27,7 +27,7 @@ fn the_order_of_labels_makes_no_other_series() {
     assert_eq!(metrics.record(Change::Count(1.0), "sent", ab.clone()), Ok(()));
     assert_eq!(metrics.record(Change::Count(2.5), "sent_total", ba), Ok(()));
     let expected = vec![(ab, Reading::Number(3.5))];
-    assert_eq!(metrics.snapshot(), [Snapshot { name: "sent".into(), kind: Kind::Counter, series: expected }]);
+    assert_eq!(metrics.snapshot(), [Metric { name: "sent".into(), kind: Kind::Counter, series: expected }]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use tidegate_runtime::metrics::{BOUNDS, Kind, Label, Metrics, Reading, Snapshot};
+use tidegate_runtime::metrics::{BOUNDS, Kind, Label, Metric, Metrics, Reading};
 
 use super::out::Out;
 
@@ -22,7 +22,7 @@ pub(super) fn encode(plugins: &BTreeMap<&str, &Metrics>, out: &mut Out<'_>) -> f
 
     let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
     for (plugin, metrics) in plugins {
-        for Snapshot { name, kind, series } in metrics.snapshot() {
+        for Metric { name, kind, series } in metrics.snapshot() {
             let family = families.entry(name).or_insert(Family { kind, series: Vec::new() });
             // A name has one kind at a time. It may have changed between one plugin's numbers and the next one's.
             if family.kind == kind {
