@@ -35,8 +35,7 @@ mod trial;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{Grant, Hook, Inspection, Needs, Runtime, RuntimeConfig};
+use tidegate_runtime::{Grant, Hook, Inspection, Needs};
 
 pub use self::finding::{Finding, Measure, Outcome, Problem, Report, Unit};
 use self::trial::Trial;
@@ -198,11 +197,7 @@ impl Kit {
     /// # Errors
     /// When it is no plugin: not a component, none of the hooks, or one with a wrong signature.
     pub fn new(component: Vec<u8>, setup: impl Fn(Vec<u8>) -> Setup + 'static) -> Result<Self, SetupError> {
-        // Nothing is instantiated, so the runtime can be as small as it gets.
-        let environment = Environment::real(Duration::from_millis(1));
-        let runtime = Runtime::new(RuntimeConfig { slots: 1, cache: None, environment })
-            .map_err(|error| SetupError::Machine(error.to_string()))?;
-        let inspection = runtime.inspect(&component)?;
+        let inspection = setup(component.clone()).inspect()?;
         Ok(Self {
             component,
             inspection,

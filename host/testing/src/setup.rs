@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidegate_runtime::environment::{Environment, Gauge, Randomness, Ticks};
+use tidegate_runtime::environment::{Clock, Environment, Gauge, Randomness, Ticks};
 use tidegate_runtime::metrics::Metrics;
 use tidegate_runtime::{
-    Deferred, DrainRecord, Grant, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime, RuntimeConfig, StopRecord,
+    Deferred, DrainRecord, Grant, Inspection, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime,
+    RuntimeConfig, StopRecord,
 };
 
 use crate::clock::{Shared, VirtualClock};
@@ -74,6 +75,17 @@ pub(crate) type ServerScript = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
 enum Component {
     File(PathBuf),
     Bytes(Vec<u8>),
+}
+
+impl Component {
+    fn read(self) -> Result<Vec<u8>, SetupError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::File(file) => {
+                std::fs::read(&file).map_err(|error| SetupError::File { file, problem: error.to_string() })
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Setup {
@@ -335,6 +347,33 @@ impl Setup {
         self
     }
 
+    /// Compile it and look at it. What is compiled is what [`Setup::load`] wants, and takes from the cache.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no plugin.
+    pub(crate) fn inspect(self) -> Result<Inspection, SetupError> {
+        let (_, environment) = self.environment(&Arc::new(VirtualClock::new(self.epoch)));
+        let component = self.component.read()?;
+        Ok(runtime(self.cache, environment)?.inspect(&component)?)
+    }
+
+    /// What its engine is made for, and what counts its fuel.
+    fn environment(&self, clock: &Arc<VirtualClock>) -> (Arc<Ledger>, Environment) {
+        let ledger = Ledger::new(Arc::clone(clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled);
+        let ledger = Arc::new(ledger);
+        let randomness = Randomness::Seeded(self.seed);
+        let environment = match self.pass {
+            Pass::Real => Environment { randomness, ..Environment::real(TICK) },
+            Pass::Virtual | Pass::Sampled => Environment {
+                clock: Arc::new(Shared(Arc::clone(clock))),
+                ticks: Ticks::Manual,
+                randomness,
+                gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
+            },
+        };
+        (ledger, environment)
+    }
+
     /// Compile it, check it as a gateway does, and bring up its instances.
     ///
     /// # Errors
@@ -347,15 +386,11 @@ impl Setup {
             tokio::runtime::Handle::try_current().is_err(),
             "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
         );
-        let Self { component, mut spec, mut world, .. } = self;
-        let component = match component {
-            Component::Bytes(bytes) => bytes,
-            Component::File(file) => {
-                std::fs::read(&file).map_err(|error| SetupError::File { file, problem: error.to_string() })?
-            }
-        };
         let clock = Arc::new(VirtualClock::new(self.epoch));
-        let shared: Arc<dyn tidegate_runtime::environment::Clock> = Arc::new(Shared(Arc::clone(&clock)));
+        let shared: Arc<dyn Clock> = Arc::new(Shared(Arc::clone(&clock)));
+        let (ledger, environment) = self.environment(&clock);
+        let Self { component, mut spec, mut world, .. } = self;
+        let component = component.read()?;
         if self.any_bucket || !self.buckets.is_empty() {
             let more = self.any_bucket.then(|| Arc::clone(&shared));
             world.buckets = Some(Arc::new(Buckets::new(&self.buckets, &shared, more)));
@@ -363,18 +398,6 @@ impl Setup {
         if let Some((reachable, script)) = self.servers {
             world.servers = Some(Arc::new(Servers::new(reachable, script, Arc::clone(&shared))));
         }
-        let ledger =
-            Arc::new(Ledger::new(Arc::clone(&clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled));
-        let randomness = Randomness::Seeded(self.seed);
-        let environment = match self.pass {
-            Pass::Real => Environment { randomness, ..Environment::real(TICK) },
-            Pass::Virtual | Pass::Sampled => Environment {
-                clock: shared,
-                ticks: Ticks::Manual,
-                randomness,
-                gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
-            },
-        };
         let lines = Lines::default();
         let driver = Driver::new(Arc::clone(&clock), lines.dispatch(), self.pass == Pass::Real)
             .map_err(|error| SetupError::Machine(error.to_string()))?;
