@@ -79,11 +79,22 @@ impl Language {
 ///
 /// # Panics
 /// If it is not there and has to be.
-#[expect(clippy::print_stderr, reason = "whoever reads the tests' output has to see what was not tested")]
 pub async fn example(language: Language) -> Option<PathBuf> {
+    let component = built(language)?;
+    compile(language, &component).await;
+    Some(component)
+}
+
+/// The component of a language, as it was built; where it is, the tools of the language can be had. `None` if it is not there,
+/// which is said.
+///
+/// # Panics
+/// If it is not there and has to be.
+#[expect(clippy::print_stderr, reason = "whoever reads the tests' output has to see what was not tested")]
+#[must_use]
+pub fn built(language: Language) -> Option<PathBuf> {
     let component = components::plugin(language.example());
     if component.is_file() {
-        compile(language, &component).await;
         return Some(component);
     }
     let why = format!(

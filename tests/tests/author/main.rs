@@ -5,3 +5,4 @@ mod bench;
 mod dev;
 mod new;
 mod project;
+mod two_commands;

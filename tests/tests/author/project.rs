@@ -7,16 +7,18 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 use tidegate_tests::gateway::{Output, binary};
+use tidegate_tests::languages::{self, Language};
 
-/// A plugin in Rust, as `tidegate plugin new` has made it.
+/// A plugin, as `tidegate plugin new` has made it.
 pub(crate) struct Project {
     folder: TempDir,
     name: &'static str,
+    source: &'static str,
 }
 
 impl Project {
-    /// Make one, whose name no other test has: all are built in one folder, where the components of two would be one file.
-    /// `None` where plugins in Rust cannot be built without getting a compiler first; that is said.
+    /// Make one in Rust, whose name no other test has: all are built in one folder, where the components of two would be one
+    /// file. `None` where plugins in Rust cannot be built without getting a compiler first; that is said.
     pub(crate) fn new(name: &'static str) -> Option<Self> {
         let target = Command::new("rustc").args(["--print", "target-libdir", "--target", "wasm32-wasip2"]).output();
         let library = target.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
@@ -24,10 +26,24 @@ impl Project {
             eprintln!("skipped: the Rust toolchain in use has no wasm32-wasip2");
             return None;
         }
+        Some(Self::made(name, "rust", "src/lib.rs"))
+    }
+
+    /// The same in JavaScript. `None` where its tools could not be had when the repository's plugins were built.
+    pub(crate) fn in_javascript(name: &'static str) -> Option<Self> {
+        languages::built(Language::JavaScript).map(|_| Self::made(name, "js", "plugin.js"))
+    }
+
+    /// The same in Python.
+    pub(crate) fn in_python(name: &'static str) -> Option<Self> {
+        languages::built(Language::Python).map(|_| Self::made(name, "python", "plugin.py"))
+    }
+
+    fn made(name: &'static str, language: &str, source: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = run(tidegate(folder.path()).args(["plugin", "new", name]));
+        let made = run(tidegate(folder.path()).args(["plugin", "new", name, "--lang", language]));
         assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""), "{}", made.stdout);
-        Some(Self { folder, name })
+        Self { folder, name, source }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -48,7 +64,7 @@ impl Project {
 
     /// Change the plugin's source.
     pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
-        let file = self.path().join("src/lib.rs");
+        let file = self.path().join(self.source);
         let source = std::fs::read_to_string(&file).expect("it has one");
         std::fs::write(&file, change(source)).expect("it can be written");
     }

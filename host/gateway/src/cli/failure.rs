@@ -21,6 +21,8 @@ pub enum Failure {
     Plugins(Vec<PluginProblem>),
     /// What was asked for makes no sense. Exit code 2.
     Usage(Message),
+    /// The source of a plugin does not make one. Exit code 3.
+    Build(Message),
     /// The gateway itself. Exit code 1.
     Gateway(Message),
 }
@@ -45,6 +47,12 @@ impl Failure {
     #[must_use]
     pub fn usage(text: impl Into<String>, hint: Option<impl Into<String>>) -> Self {
         Self::Usage(Message { text: text.into(), hint: hint.map(Into::into) })
+    }
+
+    /// The source of a plugin does not make one.
+    #[must_use]
+    pub fn build(text: impl Into<String>, hint: Option<impl Into<String>>) -> Self {
+        Self::Build(Message { text: text.into(), hint: hint.map(Into::into) })
     }
 
     /// A command line that clap refused, in the grammar of all our errors. `None` if it is no refusal but help or the
@@ -81,6 +89,7 @@ impl Failure {
         match self {
             Self::Gateway(_) => 1,
             Self::Config(_) | Self::Plugins(_) | Self::Usage(_) => 2,
+            Self::Build(_) => 3,
         }
     }
 
@@ -94,9 +103,9 @@ impl Failure {
                 .map(|problem| message(&problem.to_string(), problem.hint().as_deref()))
                 .collect::<Vec<_>>()
                 .join("\n\n"),
-            Self::Usage(Message { text, hint }) | Self::Gateway(Message { text, hint }) => {
-                message(text, hint.as_deref())
-            }
+            Self::Usage(Message { text, hint })
+            | Self::Build(Message { text, hint })
+            | Self::Gateway(Message { text, hint }) => message(text, hint.as_deref()),
         };
         text.push('\n');
         text

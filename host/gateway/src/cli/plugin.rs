@@ -41,8 +41,9 @@ pub enum PluginCommand {
     /// waits, nothing leaves this process, and the same plugin has the same course every time. What it asks the
     /// outbox, buckets and servers for is answered by stand-ins; secrets are not read.
     ///
-    /// In the folder of a project it has the config, grants and limits of tidegate-plugin.toml. A component without --config
-    /// is granted whatever it imports, with the default limits.
+    /// In the folder of a project it builds the plugin first, as `tidegate plugin build` does, and the plugin has the config,
+    /// grants and limits of tidegate-plugin.toml. A component without --config is granted whatever it imports, with the
+    /// default limits.
     #[command(after_long_help = test::AFTER_HELP)]
     Test(TestArgs),
     /// Send a plugin the exchanges that a gateway has recorded, and compare its answers
@@ -76,17 +77,14 @@ Exit codes:
   3    the plugin does not build, a check of `test` failed, or an answer of `replay` is another than it was
 
 Examples:
-  tidegate plugin new visits && cd visits && tidegate plugin build
+  tidegate plugin new visits && cd visits && tidegate plugin test
   tidegate plugin test target/plugins/audit.wasm --config tidegate.toml";
-
-/// The code to exit with when the plugin does not build.
-const NOT_BUILT: u8 = 3;
 
 /// Do what was asked for; the code is the one to exit with.
 pub(super) fn plugin(command: &PluginCommand) -> Result<u8, Failure> {
     match command {
         PluginCommand::New(args) => new::new(args).map(|()| 0),
-        PluginCommand::Build(args) => build::build(args),
+        PluginCommand::Build(args) => build::build(args).map(|()| 0),
         PluginCommand::Test(args) => test::test(args),
         PluginCommand::Replay(args) => replay::replay(args),
         PluginCommand::Bench(args) => bench::bench(args).map(|()| 0),

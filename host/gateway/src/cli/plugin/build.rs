@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tidegate_runtime::environment::Environment;
-use tidegate_runtime::{Hook, Runtime, RuntimeConfig};
+use tidegate_runtime::{Hook, LoadError, Runtime, RuntimeConfig};
 use tidegate_toolchain::command;
 use tidegate_toolchain::rust::Profile;
 
-use super::NOT_BUILT;
 use super::project::{Language, Project};
 use crate::cli::{Failure, print};
 use crate::config::HumanSize;
@@ -71,14 +70,19 @@ pub(super) enum BuildError {
 }
 
 impl BuildError {
+    /// It was refused by the runtime.
+    pub(super) fn no_plugin(error: &LoadError) -> Self {
+        Self::NoPlugin { text: error.to_string(), hint: error.hint() }
+    }
+
     /// As the failure of a command.
     pub(super) fn failure(self) -> Failure {
         match self {
             // It says itself what to do.
             Self::Tools(_) => Failure::gateway(self.to_string()),
-            Self::Source { .. } => Failure::usage(self.to_string(), Some("what it said is above")),
+            Self::Source { .. } => Failure::build(self.to_string(), Some("what it said is above")),
             Self::File(text) => Failure::usage(text, None::<&str>),
-            Self::NoPlugin { ref hint, .. } => Failure::usage(self.to_string(), hint.clone()),
+            Self::NoPlugin { ref hint, .. } => Failure::build(self.to_string(), hint.clone()),
         }
     }
 }
@@ -86,23 +90,16 @@ impl BuildError {
 /// A component that is there.
 #[derive(Debug)]
 pub(super) struct Built {
-    size: u64,
-    hooks: Vec<&'static str>,
+    component: Vec<u8>,
     took: Duration,
 }
 
 /// Build the plugin, and say what came out.
-pub(super) fn build(args: &BuildArgs) -> Result<u8, Failure> {
+pub(super) fn build(args: &BuildArgs) -> Result<(), Failure> {
     let project = Project::open(&args.dir)?;
     let profile = if args.debug { Profile::Debug } else { Profile::Release };
-    match component(&project, profile) {
-        Ok(built) => print(&built.describe(project.component())).map(|()| 0),
-        Err(error @ (BuildError::Source { .. } | BuildError::NoPlugin { .. })) => {
-            error.failure().show();
-            Ok(NOT_BUILT)
-        }
-        Err(error) => Err(error.failure()),
-    }
+    let built = component(&project, profile).and_then(|built| built.describe(&project)).map_err(BuildError::failure)?;
+    print(&built)
 }
 
 /// Build it. The tools' own output goes to stderr as it comes.
@@ -120,20 +117,34 @@ pub(super) fn component(project: &Project, profile: Profile) -> Result<Built, Bu
         Language::Python => python::build(&folder, &out)?,
     }
     let component = read_component(&out).map_err(|error| BuildError::File(format!("{}: {error}", out.display())))?;
-    let no_plugin = |text: String, hint| BuildError::NoPlugin { text, hint };
-    let environment = Environment::real(Duration::from_millis(1));
-    let runtime = Runtime::new(RuntimeConfig { slots: 1, cache: None, environment })
-        .map_err(|error| BuildError::File(error.to_string()))?;
-    let inspection = runtime.inspect(&component).map_err(|error| no_plugin(error.to_string(), error.hint()))?;
-    let hooks = Hook::ALL.into_iter().filter(|hook| inspection.hooks.contains(*hook)).map(Hook::as_str).collect();
-    Ok(Built { size: component.len() as u64, hooks, took: began.elapsed() })
+    Ok(Built { component, took: began.elapsed() })
 }
 
 impl Built {
-    /// For people.
-    pub(super) fn describe(&self, component: &Path) -> String {
-        let (size, took) = (HumanSize(self.size), self.took.as_secs_f32());
-        format!("{}: {size}, built in {took:.1} s\n  hooks: {}\n", component.display(), self.hooks.join(", "))
+    /// For people: the component, and the hooks that it has.
+    ///
+    /// # Errors
+    /// When it is no plugin.
+    pub(super) fn describe(&self, project: &Project) -> Result<String, BuildError> {
+        let environment = Environment::real(Duration::from_millis(1));
+        let runtime = Runtime::new(RuntimeConfig { slots: 1, cache: None, environment })
+            .map_err(|error| BuildError::File(error.to_string()))?;
+        let inspection = runtime.inspect(&self.component).map_err(|error| BuildError::no_plugin(&error))?;
+        let hooks: Vec<&str> =
+            Hook::ALL.into_iter().filter(|hook| inspection.hooks.contains(*hook)).map(Hook::as_str).collect();
+        Ok(format!("{}\n  hooks: {}\n", self.summary(project), hooks.join(", ")))
+    }
+
+    /// Where it is, how large, and what it took. It has not been looked at.
+    fn summary(&self, project: &Project) -> String {
+        let (size, took) = (HumanSize(self.component.len() as u64), self.took.as_secs_f32());
+        format!("{}: {size}, built in {took:.1} s", project.component().display())
+    }
+
+    /// The component, for a command that goes on with it, and says on stderr that it is there.
+    pub(super) fn hand_over(self, project: &Project) -> Vec<u8> {
+        say(&self.summary(project));
+        self.component
     }
 }
 

@@ -17,7 +17,7 @@ use tidegate_toolchain::rust::Profile;
 use self::echo::Echo;
 use self::gateway::{DevGateway, Reload};
 use self::watch::Sources;
-use super::build::{self, BuildError, Built};
+use super::build::{self, BuildError};
 use super::project::{Project, Surroundings};
 use crate::cli::{Failure, print, report};
 use crate::signals::StopSignals;
@@ -82,7 +82,7 @@ async fn serve(args: &DevArgs) -> Result<u8, Failure> {
         };
         match built? {
             Ok((project, built)) => {
-                print(&built.describe(project.component()))?;
+                print(&built)?;
                 scene.show(&project, &mut gateway).await?;
             }
             Err(failure) => {
@@ -131,7 +131,8 @@ struct Scene {
     _temporary: tempfile::TempDir,
 }
 
-type Outcome = Result<(Project, Built), Failure>;
+/// The project as it was built, and what there is to say of the component.
+type Outcome = Result<(Project, String), Failure>;
 
 impl Scene {
     async fn set(args: &DevArgs) -> Result<Self, Failure> {
@@ -161,7 +162,7 @@ impl Scene {
                 Ok(project) => project,
                 Err(failure) => return Ok(Err(failure)),
             };
-            match build::component(&project, profile) {
+            match build::component(&project, profile).and_then(|built| built.describe(&project)) {
                 Ok(built) => Ok(Ok((project, built))),
                 Err(error @ BuildError::Tools(_)) => Err(error.failure()),
                 Err(error) => Ok(Err(error.failure())),

@@ -16,7 +16,7 @@ Exit codes:
   2    the name is none for a plugin, the folder is taken, or it cannot be written
 
 Examples:
-  tidegate plugin new visits && cd visits && cargo test
+  tidegate plugin new visits && cd visits && tidegate plugin test
   tidegate plugin new visits --lang python --dir plugins/visits";
 
 /// Letters of a name.
@@ -108,8 +108,8 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     for (path, text) in files(&args.name, args.lang)? {
         write(&folder.join(path), &text)?;
     }
-    let test = if args.lang == Language::Rust { "cargo test" } else { "tidegate plugin build" };
-    print(&format!("{}: a plugin in {}\n  cd {0} && {test}\n", folder.display(), args.lang.name()))
+    let (folder, language) = (folder.display(), args.lang.name());
+    print(&format!("{folder}: a plugin in {language}. Build it and check it:\n  cd {folder} && tidegate plugin test\n"))
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {

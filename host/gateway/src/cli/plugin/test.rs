@@ -12,22 +12,23 @@ use clap::Args;
 use tidegate_testing::SetupError;
 use tidegate_testing::conformance::{CHECKS, Kit, PATIENCE};
 
-use self::subject::Subject;
+use self::subject::{Origin, Subject};
 use self::table::Live;
 use super::super::table::Table;
 use super::super::{Failure, print};
+use super::build::BuildError;
 use crate::config::nearest;
 use crate::stop::report::write_whole;
 
 pub(super) const AFTER_HELP: &str = "\
 Exit codes:
   0    every check passed or was skipped
-  1    tidegate itself failed
-  2    the file is no plugin, or something is wrong with the command line or the config
-  3    a check failed
+  1    tidegate itself failed, or the tools of the language cannot be had
+  2    the file is no plugin, or something is wrong with the command line, the config or the folder
+  3    a check failed, or the plugin does not build
 
 Examples:
-  tidegate plugin test
+  tidegate plugin new visits --lang js && cd visits && tidegate plugin test
   tidegate plugin test target/plugins/stamp.wasm
   tidegate plugin test target/plugins/api-key.wasm --set 'keys=[\"open-sesame\"]' --header 'x-api-key: open-sesame'
   tidegate plugin test audit.wasm --config tidegate.toml --json --junit report.xml
@@ -40,9 +41,12 @@ const CHECK_FAILED: u8 = 3;
 /// `tidegate plugin test`
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// The folder of the plugin, with its tidegate-plugin.toml, or a component
+    /// The folder of the plugin, with its tidegate-plugin.toml, which is built first; or a component
     #[arg(value_name = "DIR|PLUGIN.wasm", default_value = ".")]
     pub plugin: PathBuf,
+    /// Do not build the plugin of a folder: test the component that is there
+    #[arg(long)]
+    pub no_build: bool,
     /// Take config, grants and limits from the plugin's table in this file, which needs no routes
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -93,11 +97,12 @@ pub(super) fn test(args: &TestArgs) -> Result<u8, Failure> {
     if args.list {
         return list().map(|()| 0);
     }
-    let Subject { file, component, setup, request, answer, grants_imports } = subject::read(args)?;
+    let Subject { file, component, origin, setup, request, answer, grants_imports } = subject::read(args)?;
     let failed = |text: &dyn std::fmt::Display, hint: Option<String>| {
         Failure::usage(format!("{}: {text}", file.display()), hint)
     };
     let kit = Kit::new(component, setup).map_err(|error| match error {
+        SetupError::Refused(error) if origin == Origin::Built => BuildError::no_plugin(&error).failure(),
         SetupError::Refused(error) => failed(&error, error.hint()),
         SetupError::Machine(problem) => Failure::gateway(problem),
         other @ SetupError::File { .. } => failed(&other, None),

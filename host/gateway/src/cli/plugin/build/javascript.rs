@@ -15,6 +15,8 @@ pub(super) fn build(folder: &Path, out: &Path) -> Result<(), BuildError> {
     if !(installed.is_current() && program.exists()) {
         let mut npm = Command::new("npm");
         npm.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--fetch-retries=1"]);
+        // What the author of another plugin has got on this machine is not asked for again.
+        npm.arg("--prefer-offline");
         get(&mut npm, HINT)?;
         installed.done()?;
     }

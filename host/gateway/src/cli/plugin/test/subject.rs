@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tidegate_testing::{Request, Response, Setup};
+use tidegate_toolchain::rust::Profile;
 
 use super::TestArgs;
 use crate::cli::Failure;
+use crate::cli::plugin::build::{self, BuildError};
 use crate::cli::plugin::project::Project;
 use crate::cli::plugin::subject::{as_configured, configured, request};
 use crate::config::{self, Config, nearest};
@@ -22,6 +24,8 @@ pub(super) struct Subject {
     pub(super) file: PathBuf,
     /// What is in it.
     pub(super) component: Vec<u8>,
+    /// Where that comes from.
+    pub(super) origin: Origin,
     /// The plugin, for each check anew.
     pub(super) setup: MakeSetup,
     /// What every request has in common.
@@ -32,7 +36,16 @@ pub(super) struct Subject {
     pub(super) grants_imports: bool,
 }
 
-/// Read the command line, and the config or the project that it names.
+/// Where a component comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there.
+    Given,
+    /// It was built just now, from the sources of a project.
+    Built,
+}
+
+/// Read the command line, and the config or the project that it names; build the project.
 pub(super) fn read(args: &TestArgs) -> Result<Subject, Failure> {
     let secrets = pairs("secret", &args.secret)?;
     let request = request(args.path.as_deref().unwrap_or("/"), &args.header, None)?;
@@ -42,14 +55,22 @@ pub(super) fn read(args: &TestArgs) -> Result<Subject, Failure> {
         return Err(Failure::usage(format!("{} is a folder", args.plugin.display()), Some(hint)));
     }
     if args.plugin.is_dir() {
-        let Project { config, plugin, .. } = Project::open(&args.plugin)?;
+        let project = Project::open(&args.plugin)?;
+        // What is wrong with the command line is said before a build that takes its time.
+        let own = own_config(args, &project.plugin, &secrets)?;
+        let (component, origin) = if args.no_build {
+            (component(project.component(), Some("without `--no-build`, it is built"))?, Origin::Given)
+        } else {
+            let built = build::component(&project, Profile::Release).map_err(BuildError::failure)?;
+            (built.hand_over(&project), Origin::Built)
+        };
+        let Project { config, plugin, .. } = project;
         let file = plugin.path.clone();
-        let component = component(&file, Some("`tidegate plugin build` makes it"))?;
-        let setup = with_table(args, config, plugin, secrets, answer.clone())?;
-        return Ok(Subject { file, component, setup, request, answer, grants_imports: false });
+        let setup = with_table(config, plugin, own, secrets, answer.clone());
+        return Ok(Subject { file, component, origin, setup, request, answer, grants_imports: false });
     }
     let file = args.plugin.clone();
-    let component = component(&file, None)?;
+    let (component, origin) = (component(&file, None)?, Origin::Given);
     let Some(path) = &args.config else {
         let config = Value::Object(plugin_config(args, Map::new())?);
         let name = file.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy().into_owned());
@@ -57,34 +78,40 @@ pub(super) fn read(args: &TestArgs) -> Result<Subject, Failure> {
             let setup = configured(Setup::component(&name, component), &config);
             secrets.iter().fold(setup, |setup, (name, value)| setup.secret(name, value))
         };
-        return Ok(Subject { file, component, setup: Box::new(setup), request, answer, grants_imports: true });
+        let setup = Box::new(setup);
+        return Ok(Subject { file, component, origin, setup, request, answer, grants_imports: true });
     };
     let config = Config::load_plugins(path)?;
     let plugin = chosen(&config, path, args, &file)?.clone();
-    let setup = with_table(args, config, plugin, secrets, answer.clone())?;
-    Ok(Subject { file, component, setup, request, answer, grants_imports: false })
+    let own = own_config(args, &plugin, &secrets)?;
+    let setup = with_table(config, plugin, own, secrets, answer.clone());
+    Ok(Subject { file, component, origin, setup, request, answer, grants_imports: false })
 }
 
 fn component(file: &Path, hint: Option<&str>) -> Result<Vec<u8>, Failure> {
     read_component(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display()), hint))
 }
 
-/// The plugin of a table, with what the command line says of its config.
-fn with_table(
-    args: &TestArgs,
-    config: Config,
-    plugin: config::Plugin,
-    secrets: BTreeMap<String, String>,
-    answer: Response,
-) -> Result<MakeSetup, Failure> {
+/// The config of a table's plugin, with what the command line says of it; its secrets are among those that it is granted.
+fn own_config(args: &TestArgs, plugin: &config::Plugin, secrets: &BTreeMap<String, String>) -> Result<Value, Failure> {
     if let Some(unknown) = secrets.keys().find(|name| !plugin.grants.secrets.contains_key(name.as_str())) {
         let text = format!("plugin `{}` is not granted a secret `{unknown}`", plugin.name);
         return Err(Failure::usage(text, Some("grant it in `secrets` under [plugin.grants]")));
     }
     // It was written by the reader of the config, from a table.
     let own = serde_json::from_str(&plugin.config).unwrap_or_default();
-    let own = Value::Object(plugin_config(args, own)?);
-    Ok(Box::new(move |component| as_configured(component, &config, &plugin, &own, &secrets, &answer)))
+    Ok(Value::Object(plugin_config(args, own)?))
+}
+
+/// The plugin of a table, with this config of its own.
+fn with_table(
+    config: Config,
+    plugin: config::Plugin,
+    own: Value,
+    secrets: BTreeMap<String, String>,
+    answer: Response,
+) -> MakeSetup {
+    Box::new(move |component| as_configured(component, &config, &plugin, &own, &secrets, &answer))
 }
 
 /// The [[plugin]] that is meant: the one by that name, the only one, or the only one with this file's name.
