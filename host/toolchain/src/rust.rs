@@ -171,6 +171,14 @@ fn debian_install(say: &dyn Fn(&str)) -> Result<()> {
     Ok(())
 }
 
+/// Where cargo puts what it builds of the package in `folder`: what `CARGO_TARGET_DIR` says, or `target` in it.
+///
+/// # Errors
+/// When there is no working directory.
+pub fn target(folder: &Path) -> std::io::Result<PathBuf> {
+    std::path::absolute(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from))
+}
+
 /// The compiler in use: the same that cargo would call in this folder.
 fn rustc(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")));

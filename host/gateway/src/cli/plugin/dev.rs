@@ -18,7 +18,7 @@ use self::echo::Echo;
 use self::gateway::{DevGateway, Reload};
 use self::watch::Sources;
 use super::build::{self, BuildError};
-use super::project::{Project, Surroundings};
+use super::project::{DEV_CONFIG, Project, Surroundings};
 use crate::cli::{Failure, print, report};
 use crate::signals::StopSignals;
 use crate::stop::report::{Report, write_whole};
@@ -33,9 +33,6 @@ Exit codes:
 Examples:
   tidegate plugin dev
   tidegate plugin dev plugins/visits --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000";
-
-/// The config of the gateway, in the project's folder: paths in it mean the same as in tidegate-plugin.toml.
-const CONFIG: &str = ".tidegate-dev.toml";
 
 /// `tidegate plugin dev`
 #[derive(Debug, Args)]
@@ -57,20 +54,20 @@ pub struct DevArgs {
 /// Serve and watch until a signal.
 pub(super) fn dev(args: &DevArgs) -> Result<u8, Failure> {
     // Before anything is started.
-    Project::open(&args.dir)?;
+    let project = Project::open(&args.dir)?;
+    let sources = Sources::of(&project).map_err(no_folder)?;
     let tokio = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::gateway(format!("cannot start worker threads: {error}")))?;
-    let code = tokio.block_on(serve(args));
+    let code = tokio.block_on(serve(args, sources));
     // A build that is under way when the signal comes is left to end by itself.
     tokio.shutdown_background();
     code
 }
 
-async fn serve(args: &DevArgs) -> Result<u8, Failure> {
+async fn serve(args: &DevArgs, mut sources: Sources) -> Result<u8, Failure> {
     let mut signals =
         StopSignals::listen().map_err(|error| Failure::gateway(format!("cannot listen for signals: {error}")))?;
     let scene = Scene::set(args).await?;
-    let mut sources = Sources::of(&args.dir);
     let mut gateway: Option<DevGateway> = None;
     loop {
         // What is changed from here on is built again.
@@ -82,6 +79,7 @@ async fn serve(args: &DevArgs) -> Result<u8, Failure> {
         };
         match built? {
             Ok((project, built)) => {
+                sources.built(&project).map_err(no_folder)?;
                 print(&built)?;
                 scene.show(&project, &mut gateway).await?;
             }
@@ -109,6 +107,10 @@ async fn serve(args: &DevArgs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+fn no_folder(error: std::io::Error) -> Failure {
+    Failure::gateway(format!("the working directory is gone: {error}"))
 }
 
 /// How the gateway ended. Never, if there is none.
@@ -148,7 +150,7 @@ impl Scene {
             listen: args.listen,
             upstream: args.upstream.clone(),
             echo,
-            config: args.dir.join(CONFIG),
+            config: args.dir.join(DEV_CONFIG),
             report: temporary.path().join("report.json"),
             _temporary: temporary,
         })

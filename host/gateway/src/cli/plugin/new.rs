@@ -165,10 +165,11 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
             "recycle = { memory = \"48MiB\" }\n",
         ),
     };
-    let (tool, place, source) = match language {
-        Language::Rust => ("", "", "src/lib.rs"),
-        Language::JavaScript => ("componentize-js", "`node_modules`", "[plugin.js](plugin.js)"),
-        Language::Python => ("componentize-py", "`.venv`", "[plugin.py](plugin.py)"),
+    let (tool, place) = match language {
+        // cargo gets what it takes.
+        Language::Rust => ("", ""),
+        Language::JavaScript => ("componentize-js", "node_modules"),
+        Language::Python => ("componentize-py", ".venv"),
     };
     let filled = |template: &str| {
         let mut text = template.to_owned();
@@ -181,28 +182,23 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
             ("recycle", recycle),
             ("tool", tool),
             ("place", place),
-            ("source", source),
+            ("source", language.source()),
         ] {
             text = text.replace(&format!("{{{{{key}}}}}"), value);
         }
         text.truncate(text.trim_end().len());
         text + "\n"
     };
-    let ignored = match language {
-        Language::Rust => "/target\n/.tidegate-dev.toml\n",
-        Language::JavaScript => "/target\n/node_modules\n/.tidegate-dev.toml\n",
-        Language::Python => "/target\n/.venv\n__pycache__\n/.tidegate-dev.toml\n",
-    };
     let mut files = vec![
         (PathBuf::from(project::FILE), filled(include_str!("../../../templates/tidegate-plugin.toml"))),
-        (".gitignore".into(), ignored.to_owned()),
+        (".gitignore".into(), language.ignored()),
     ];
     let readme = include_str!("../../../templates/script.md");
     match language {
         Language::Rust => {
             files.extend([
                 ("Cargo.toml".into(), filled(include_str!("../../../templates/rust/Cargo.toml"))),
-                ("src/lib.rs".into(), filled(include_str!("../../../templates/rust/lib.rs"))),
+                (language.source().into(), filled(include_str!("../../../templates/rust/lib.rs"))),
                 ("README.md".into(), filled(include_str!("../../../templates/rust/README.md"))),
                 // Versions that were tested together; cargo removes what is not needed.
                 ("Cargo.lock".into(), include_str!("../../../../../example-plugins/Cargo.lock").to_owned()),
@@ -212,7 +208,7 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
         Language::JavaScript => {
             files.extend([
                 ("package.json".into(), filled(include_str!("../../../templates/js/package.json"))),
-                ("plugin.js".into(), filled(include_str!("../../../templates/js/plugin.js"))),
+                (language.source().into(), filled(include_str!("../../../templates/js/plugin.js"))),
                 ("README.md".into(), filled(readme)),
             ]);
             files.extend(sdk::contract());
@@ -220,7 +216,7 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
         Language::Python => {
             files.extend([
                 ("requirements.txt".into(), filled(include_str!("../../../templates/python/requirements.txt"))),
-                ("plugin.py".into(), filled(include_str!("../../../templates/python/plugin.py"))),
+                (language.source().into(), filled(include_str!("../../../templates/python/plugin.py"))),
                 ("README.md".into(), filled(readme)),
             ]);
             files.extend(sdk::contract());

@@ -3,6 +3,8 @@
 //! The file is a piece of a gateway's config, read by the same reader, with the language on top. What a gateway needs beside
 //! the plugin is added after it, so that every line of the file keeps its number in a complaint.
 
+mod sources;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::sources::{DEV_CONFIG, Made};
 use crate::cli::Failure;
 use crate::config::{self, Config, nearest};
 

@@ -1,6 +1,6 @@
 //! Plugins in Rust: cargo, with the target that this machine has or can get.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tidegate_toolchain::rust::{self, Profile, Target};
 
@@ -13,8 +13,7 @@ const TARGET: Target = Target::Wasip2;
 pub(super) fn build(folder: &Path, out: &Path, profile: Profile) -> Result<(), BuildError> {
     let toolchain =
         rust::prepare(TARGET, None, folder, &say).map_err(|error| BuildError::Tools(format!("{error:#}")))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
-    let target = std::path::absolute(target).map_err(|error| BuildError::File(error.to_string()))?;
+    let target = rust::target(folder).map_err(|error| BuildError::File(error.to_string()))?;
     let cargo = toolchain.cargo_build(folder, &target, profile);
     run(&mut cargo.map_err(|error| BuildError::Tools(format!("{error:#}")))?)?;
     let built = target.join(TARGET.triple()).join(profile.folder()).join(file_name(folder)?);

@@ -1,18 +1,15 @@
 //! The sources of a project, looked at again and again. That sees every change on every file system, and a project is small.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::cli::plugin::project::{Made, Project};
+
 /// Between two looks. Files that still change from one to the next are waited for.
 const PERIOD: Duration = Duration::from_millis(250);
-
-/// What a build makes or gets, and what versions are kept in.
-const NOT_SOURCES: [&str; 6] = ["target", "node_modules", ".venv", "__pycache__", ".git", ".tidegate-dev.toml"];
-
-/// Written by cargo and npm in the course of a build.
-const LOCKS: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
 /// Files that are looked at. A project with more is not watched in full.
 const MOST_FILES: usize = 10_000;
@@ -23,13 +20,28 @@ type Files = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 /// The sources, as they were at the last look.
 pub(super) struct Sources {
     folder: Arc<Path>,
+    made: Arc<Made>,
     files: Files,
 }
 
 impl Sources {
-    /// Those of this folder; nothing has been seen yet.
-    pub(super) fn of(folder: &Path) -> Self {
-        Self { folder: folder.into(), files: Files::new() }
+    /// Those of this project; nothing has been seen yet.
+    ///
+    /// # Errors
+    /// When there is no working directory.
+    pub(super) fn of(project: &Project) -> io::Result<Self> {
+        let folder = std::path::absolute(&project.folder)?.into();
+        Ok(Self { folder, made: Made::of(project)?.into(), files: Files::new() })
+    }
+
+    /// The project was built as this one, which may have its component elsewhere.
+    ///
+    /// # Errors
+    /// When there is no working directory.
+    pub(super) fn built(&mut self, project: &Project) -> io::Result<()> {
+        self.made = Made::of(project)?.into();
+        self.files.retain(|path, _| !self.made.has(path));
+        Ok(())
     }
 
     /// See them as they are now.
@@ -51,10 +63,10 @@ impl Sources {
     }
 
     async fn now(&self) -> Files {
-        let folder = Arc::clone(&self.folder);
+        let (folder, made) = (Arc::clone(&self.folder), Arc::clone(&self.made));
         let looked = tokio::task::spawn_blocking(move || {
             let mut files = Files::new();
-            collect(&folder, &mut files);
+            collect(&folder, &made, &mut files);
             files
         });
         looked.await.unwrap_or_default()
@@ -62,16 +74,15 @@ impl Sources {
 }
 
 /// What cannot be read is not there; the build says more of it.
-fn collect(folder: &Path, files: &mut Files) {
+fn collect(folder: &Path, made: &Made, files: &mut Files) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let is_source = !NOT_SOURCES.iter().chain(&LOCKS).any(|own| name == *own);
+        let path = entry.path();
         let Ok(kind) = entry.file_type() else { continue };
-        if !is_source || files.len() >= MOST_FILES {
+        if made.has(&path) || files.len() >= MOST_FILES {
             continue;
         }
         if kind.is_dir() {
-            collect(&path, files);
+            collect(&path, made, files);
         } else if let Ok(about) = entry.metadata() {
             files.insert(path, (about.modified().ok(), about.len()));
         }
