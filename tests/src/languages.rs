@@ -9,70 +9,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_runtime::Limits;
+use tidegate_toolchain::{Language, are_required};
 
 use crate::components;
 use crate::plugins::{Fixture, runtime};
 
-/// With the value `required`: what cannot be tested fails. `cargo xtask test` reads it, too.
-const REQUIRED: &str = "TIDEGATE_TEST_LANGUAGES";
-
-/// A language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// On StarlingMonkey, by componentize-js.
-    JavaScript,
-    /// On CPython, by componentize-py.
-    Python,
-    /// By clang.
-    C,
-}
-
-impl Language {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::JavaScript, Self::Python, Self::C];
-
-    /// What people call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::JavaScript => "JavaScript",
-            Self::Python => "Python",
-            Self::C => "C",
-        }
-    }
-
-    /// The name of its example plugin.
-    #[must_use]
-    pub fn example(self) -> &'static str {
-        match self {
-            Self::JavaScript => "visits-js",
-            Self::Python => "visits-py",
-            Self::C => "visits-c",
-        }
-    }
-
-    /// The name of its guest that misbehaves.
-    #[must_use]
-    pub fn hostile(self) -> &'static str {
-        match self {
-            Self::JavaScript => "hostile-js",
-            Self::Python => "hostile-py",
-            Self::C => "hostile-c",
-        }
-    }
-
-    /// Limits under which its components run: those of `docs/languages.md` for the memory, and times that are not met by
-    /// chance.
-    #[must_use]
-    pub fn limits(self) -> Limits {
-        let memory = match self {
-            Self::JavaScript => 128 << 20,
-            Self::Python => 64 << 20,
-            Self::C => 32 << 20,
-        };
-        let time = Duration::from_secs(20);
-        Limits { configure: time, cpu: time, wall: time, shutdown: time, memory, ..Limits::default() }
-    }
+/// Limits under which the components of a language run: those of `docs/languages.md` for the memory, and times that are not
+/// met by chance.
+#[must_use]
+pub fn limits(language: Language) -> Limits {
+    let memory = match language {
+        Language::JavaScript => 128 << 20,
+        Language::Python => 64 << 20,
+        Language::C => 32 << 20,
+    };
+    let time = Duration::from_secs(20);
+    Limits { configure: time, cpu: time, wall: time, shutdown: time, memory, ..Limits::default() }
 }
 
 /// The component of a language, compiled into the cache that tests share. `None` if it is not there, which is said.
@@ -93,7 +45,7 @@ pub async fn example(language: Language) -> Option<PathBuf> {
 #[expect(clippy::print_stderr, reason = "whoever reads the tests' output has to see what was not tested")]
 #[must_use]
 pub fn built(language: Language) -> Option<PathBuf> {
-    let component = components::plugin(language.example());
+    let component = components::plugin(&language.of("visits"));
     if component.is_file() {
         return Some(component);
     }
@@ -101,7 +53,7 @@ pub fn built(language: Language) -> Option<PathBuf> {
         "there is no plugin in {}: `cargo xtask plugins --lang all` builds it, or says why not",
         language.name()
     );
-    assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "required"), "{why}");
+    assert!(!are_required(), "{why}");
     eprintln!("skipped: {why}");
     None
 }
@@ -112,7 +64,7 @@ pub fn built(language: Language) -> Option<PathBuf> {
 /// If it is not there and has to be.
 pub async fn hostile(language: Language) -> Option<PathBuf> {
     example(language).await?;
-    let component = components::guest(language.hostile());
+    let component = components::guest(&language.of("hostile"));
     compile(language, &component).await;
     Some(component)
 }
@@ -126,6 +78,6 @@ async fn compile(language: Language, component: &Path) {
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
     let _held = locked.unwrap_or_else(|error| panic!("{error}")).unwrap_or_else(|error| panic!("{error}"));
     let runtime = runtime(1);
-    let fixture = Fixture { limits: language.limits(), ..Fixture::new(component.to_owned()) };
+    let fixture = Fixture { limits: limits(language), ..Fixture::new(component.to_owned()) };
     fixture.load(&runtime).await.unwrap_or_else(|error| panic!("{}: {error}", component.display()));
 }

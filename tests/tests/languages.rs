@@ -12,9 +12,10 @@ use tidegate_tests::client::get;
 use tidegate_tests::clock::still_runtime;
 use tidegate_tests::components;
 use tidegate_tests::gateway::{ConfigFile, Ended, PluginTable, TestGateway, tidegate};
-use tidegate_tests::languages::{self, Language};
+use tidegate_tests::languages;
 use tidegate_tests::origin::Origin;
 use tidegate_tests::plugins::{self, Fixture};
+use tidegate_toolchain::Language;
 
 /// A test for each language.
 macro_rules! in_each_language {
@@ -54,7 +55,7 @@ fn config(
     component: PathBuf,
     edit: impl FnOnce(PluginTable) -> PluginTable,
 ) -> ConfigFile {
-    let memory = format!("memory = {}", language.limits().memory);
+    let memory = format!("memory = {}", languages::limits(language).memory);
     let plugin = PluginTable::file("p", component).limit(&memory);
     ConfigFile::before(origin.address()).plugin(edit(plugin)).route("/", &["p"])
 }
@@ -79,7 +80,7 @@ async fn it_serves_and_says_at_its_end_what_it_has_kept(language: Language) {
     for number in 1..=3 {
         let answer = client.get("/").await;
         assert_eq!((answer.status, answer.header("x-visit")), (200, &*number.to_string()), "{}", gateway.log().text());
-        assert_eq!(answer.json()["headers"]["x-visits-by"], language.example(), "on the way in");
+        assert_eq!(answer.json()["headers"]["x-visits-by"], language.of("visits"), "on the way in");
     }
     let ended = gateway.stop().await;
     let said = said(&ended);
@@ -140,7 +141,7 @@ async fn it_watches_its_deadline(language: Language) {
     let Some(component) = languages::example(language).await else { return };
     // Time stands still, and there are four milliseconds left for a line that takes five.
     let (runtime, _clock) = still_runtime();
-    let limits = Limits { shutdown: Duration::from_millis(4), ..language.limits() };
+    let limits = Limits { shutdown: Duration::from_millis(4), ..languages::limits(language) };
     let plugin = Fixture { limits, ..Fixture::new(component) }.load(&runtime).await.expect("loads");
     plugin.on_response(plugins::answered(&[])).await.1.expect("forwards");
     let records = plugins::stop(&plugin, Duration::from_secs(1)).await;

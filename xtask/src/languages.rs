@@ -4,20 +4,17 @@
 //! A component is built again when something that goes into it has changed: its source, the contract, the tools' versions.
 //! Where the tools of a language cannot be had, its components are not left lying about in an old version.
 
-mod c;
-mod javascript;
-mod python;
-
 use crate::step;
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Set to `required`, a language whose tools cannot be had fails the tests instead of being skipped. The tests read it, too.
-const REQUIRED: &str = "TIDEGATE_TEST_LANGUAGES";
+use tidegate_toolchain::c::{C, Contract};
+use tidegate_toolchain::javascript::{self, JavaScript};
+use tidegate_toolchain::python::{self, Python};
+use tidegate_toolchain::{Language, are_required};
 
 /// The world that all of them are built for.
 const WORLD: &str = "stateful-plugin";
@@ -35,61 +32,33 @@ pub(crate) enum Wanted {
     All,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Language {
-    JavaScript,
-    Python,
-    C,
+/// Its folder under example-plugins.
+fn folder(language: Language) -> PathBuf {
+    step::root().join("example-plugins").join(match language {
+        Language::JavaScript => "javascript",
+        Language::Python => "python",
+        Language::C => "c",
+    })
 }
 
-impl Language {
-    const ALL: [Self; 3] = [Self::JavaScript, Self::Python, Self::C];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::JavaScript => "JavaScript",
-            Self::Python => "Python",
-            Self::C => "C",
-        }
+/// The files that say which versions of its tools are wanted, where they are not in this program.
+fn versions(language: Language) -> Vec<(&'static str, String)> {
+    match language {
+        Language::JavaScript => javascript::versions("tidegate-languages").into(),
+        Language::Python => vec![python::versions()],
+        Language::C => Vec::new(),
     }
+}
 
-    /// As in the names of files.
-    fn suffix(self) -> &'static str {
-        match self {
-            Self::JavaScript => "js",
-            Self::Python => "py",
-            Self::C => "c",
-        }
-    }
-
-    /// Its folder under example-plugins.
-    fn folder(self) -> PathBuf {
-        step::root().join("example-plugins").join(match self {
-            Self::JavaScript => "javascript",
-            Self::Python => "python",
-            Self::C => "c",
-        })
-    }
-
-    /// The file with the versions of its tools, where they are not in this program.
-    fn pins(self) -> Option<PathBuf> {
-        match self {
-            Self::JavaScript => Some(self.folder().join("package-lock.json")),
-            Self::Python => Some(self.folder().join("requirements.txt")),
-            Self::C => None,
-        }
-    }
-
-    /// The example, and the tests' guest that misbehaves: from which source to which component.
-    fn components(self) -> [Component; 2] {
-        let (root, suffix) = (step::root(), self.suffix());
-        [("visits", self.folder(), "plugins"), ("hostile", root.join("tests/guests/languages"), "guests")].map(
-            |(name, folder, output)| Component {
-                source: folder.join(name).with_extension(suffix),
-                output: root.join("target").join(output).join(format!("{name}-{suffix}.wasm")),
-            },
-        )
-    }
+/// The example, and the tests' guest that misbehaves: from which source to which component.
+fn components(language: Language) -> [Component; 2] {
+    let root = step::root();
+    [("visits", folder(language), "plugins"), ("hostile", root.join("tests/guests/languages"), "guests")].map(
+        |(name, folder, output)| Component {
+            source: folder.join(name).with_extension(language.suffix()),
+            output: root.join("target").join(output).join(language.of(name)).with_extension("wasm"),
+        },
+    )
 }
 
 struct Component {
@@ -97,15 +66,37 @@ struct Component {
     output: PathBuf,
 }
 
-/// Tools that are ready.
-trait Tools {
-    /// How to call them, which is part of what goes into a component.
-    fn commands(&self, source: &Path, output: &Path) -> Result<Vec<Command>>;
+/// Tools that are ready: how to call them, from a source to a component.
+type Tools = Box<dyn Fn(&Path, &Path) -> Command>;
+
+/// Gets the tools of a language.
+fn tools(language: Language) -> Result<Tools> {
+    let folder = place(language.suffix())?;
+    for (file, text) in versions(language) {
+        let file = folder.join(file);
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(match language {
+        Language::JavaScript => {
+            let tools = JavaScript::prepare(&folder, &step::run)?;
+            Box::new(move |source, output| tools.componentize(source, &wit(), WORLD, output))
+        }
+        Language::Python => {
+            let tools = Python::prepare(&folder, &step::run)?;
+            Box::new(move |source, output| tools.componentize(source, &wit(), WORLD, output))
+        }
+        Language::C => {
+            let generator = self::folder(language).join("bindgen");
+            let contract = Contract { generator: &generator, wit: &wit(), world: WORLD };
+            let tools = C::prepare(contract, &folder, &|line| eprintln!("==> {line}"), &step::run)?;
+            Box::new(move |source, output| tools.compile(source, output))
+        }
+    })
 }
 
 /// Whether a file is a component of another language, which the build of the Rust plugins leaves alone.
 pub(crate) fn made(path: &Path) -> bool {
-    Language::ALL.into_iter().flat_map(Language::components).any(|component| component.output == path)
+    Language::ALL.into_iter().flat_map(components).any(|component| component.output == path)
 }
 
 /// Builds what is wanted; an error if any of it cannot be built.
@@ -132,7 +123,7 @@ pub(crate) fn build(wanted: Wanted) -> Result<()> {
 pub(crate) fn build_for_tests() -> Result<()> {
     for language in Language::ALL {
         if let Err(why) = build_language(language)? {
-            if std::env::var_os(REQUIRED).is_some_and(|value| value == "required") {
+            if are_required() {
                 bail!("{} is required, and its tools cannot be had: {why:#}", language.name());
             }
             eprintln!("skipped: the tests of plugins in {}: {why:#}", language.name());
@@ -143,42 +134,32 @@ pub(crate) fn build_for_tests() -> Result<()> {
 
 /// Builds the components of a language. The inner error says why its tools cannot be had.
 fn build_language(language: Language) -> Result<Result<()>> {
-    let tools: Result<Box<dyn Tools>> = match language {
-        Language::JavaScript => javascript::prepare(&language.folder()).map(|tools| Box::new(tools) as Box<_>),
-        Language::Python => python::prepare(&language.folder()).map(|tools| Box::new(tools) as Box<_>),
-        Language::C => c::prepare().map(|tools| Box::new(tools) as Box<_>),
-    };
-    let tools = match tools {
+    let tools = match tools(language) {
         Ok(tools) => tools,
         Err(why) => {
-            for component in language.components() {
+            for component in components(language) {
                 let _ = fs::remove_file(&component.output);
             }
             return Ok(Err(why));
         }
     };
-    for Component { source, output } in language.components() {
-        let commands = tools.commands(&source, &output)?;
+    for Component { source, output } in components(language) {
+        let folder = output.parent().unwrap_or(&output);
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut command = tools(&source, &output);
         let stamp = place("stamps")?.join(file_name(&output));
-        let now = inputs(language, &source, &commands)?;
+        let now = inputs(language, &source, &command)?;
         let is_current = output.is_file() && fs::read_to_string(&stamp).is_ok_and(|then| then == now);
         if !is_current {
             // A build that fails halfway is no build.
             let _ = fs::remove_file(&stamp);
-            for mut command in commands {
-                step::run(&format!("{} from {}", file_name(&output), file_name(&source)), &mut command)?;
-            }
+            step::run(&format!("{} from {}", file_name(&output), file_name(&source)), &mut command)?;
             fs::write(&stamp, now).with_context(|| format!("cannot write {}", stamp.display()))?;
         }
         let size = fs::metadata(&output).with_context(|| format!("there is no {}", output.display()))?.len();
         eprintln!("    {} ({} KB)", output.strip_prefix(step::root()).unwrap_or(&output).display(), size / 1024);
     }
     Ok(Ok(()))
-}
-
-/// Says after an error what would mend it.
-fn hinted(result: Result<()>, hint: &str) -> Result<()> {
-    result.map_err(|error| anyhow!("{error:#}\nhint: {hint}"))
 }
 
 /// A folder under target/languages.
@@ -192,19 +173,17 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A digest of what goes into a component: the files and the commands, and so the versions of the tools.
-fn inputs(language: Language, source: &Path, commands: &[Command]) -> Result<String> {
+/// A digest of what goes into a component: the files, the versions of the tools, and how they are called.
+fn inputs(language: Language, source: &Path, command: &Command) -> Result<String> {
     let mut files = vec![source.to_owned()];
-    files.extend(language.pins());
     collect_files(&wit(), &mut files)?;
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in files {
         fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?.hash(&mut hasher);
     }
-    for command in commands {
-        format!("{command:?}").hash(&mut hasher);
-    }
+    versions(language).hash(&mut hasher);
+    format!("{command:?}").hash(&mut hasher);
     Ok(format!("{:016x}\n", hasher.finish()))
 }
 
@@ -223,25 +202,4 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 /// The contract.
 fn wit() -> PathBuf {
     step::root().join("wit")
-}
-
-/// What a folder of tools was made from: tools are got again when that changes, or when getting them did not end well.
-struct Installed {
-    marker: PathBuf,
-    from: Vec<u8>,
-}
-
-impl Installed {
-    fn in_folder(folder: &Path, from: &Path) -> Result<Self> {
-        let from = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        Ok(Self { marker: folder.join("installed-from"), from })
-    }
-
-    fn is_current(&self) -> bool {
-        fs::read(&self.marker).is_ok_and(|installed| installed == self.from)
-    }
-
-    fn done(&self) -> Result<()> {
-        fs::write(&self.marker, &self.from).with_context(|| format!("cannot write {}", self.marker.display()))
-    }
 }

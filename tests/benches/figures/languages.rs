@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tidegate_runtime::{CallError, EndCause, Limits, Runtime, RuntimeConfig, environment::Environment};
 use tidegate_tests::components;
-use tidegate_tests::languages::Language;
+use tidegate_tests::languages::limits;
 use tidegate_tests::plugins::{Fixture, exchange};
+use tidegate_toolchain::Language;
 
 use crate::memory::Held;
 use crate::series::Series;
@@ -56,11 +57,11 @@ fn runtime(cache: Option<&std::path::Path>) -> Result<Runtime> {
 }
 
 async fn subject(language: Option<Language>, rounds: usize, thousands: u32) -> Result<Vec<(String, String)>> {
-    let file = components::plugin(language.map_or("stamp", Language::example));
+    let file = components::plugin(&language.map_or_else(|| "stamp".to_owned(), |language| language.of("visits")));
     let size = fs::metadata(&file)
         .with_context(|| format!("there is no {}: `cargo xtask plugins --lang all` builds it", file.display()))?
         .len();
-    let limits = Limits { memory: 256 << 20, ..language.unwrap_or(Language::C).limits() };
+    let limits = Limits { memory: 256 << 20, ..limits(language.unwrap_or(Language::C)) };
     let fixture = Fixture { limits, ..Fixture::new(file.clone()) };
 
     let begun = Instant::now();
@@ -136,8 +137,8 @@ async fn micros_of_calls(plugin: &tidegate_runtime::Plugin, calls: u32) -> Resul
 
 /// CPU time after which a loop without an end is stopped.
 async fn overshoot(runtime: &Runtime, language: Language, rounds: usize) -> Result<f64> {
-    let limits = Limits { cpu: SPIN_BUDGET, ..language.limits() };
-    let fixture = Fixture { limits, ..Fixture::new(components::guest(language.hostile())) };
+    let limits = Limits { cpu: SPIN_BUDGET, ..limits(language) };
+    let fixture = Fixture { limits, ..Fixture::new(components::guest(&language.of("hostile"))) };
     let mut took = Series::default();
     for _ in 0..rounds {
         let plugin = fixture.load(runtime).await?;

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 use tidegate_tests::gateway::{Output, binary};
-use tidegate_tests::languages::{self, Language};
+use tidegate_tests::languages;
+use tidegate_toolchain::Language;
 
 /// A plugin, as `tidegate plugin new` has made it.
 pub(crate) struct Project {

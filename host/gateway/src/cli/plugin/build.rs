@@ -1,10 +1,9 @@
 //! `tidegate plugin build`
 
-mod javascript;
-mod python;
 mod rust;
+mod script;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,6 @@ use super::project::{Language, Project};
 use crate::cli::{Failure, print};
 use crate::config::HumanSize;
 use crate::plugins::read_component;
-use crate::stop::report::write_whole;
 
 pub(super) const AFTER_HELP: &str = "\
 Exit codes:
@@ -70,6 +68,12 @@ pub(super) enum BuildError {
 }
 
 impl BuildError {
+    /// The tools of the language cannot be had.
+    #[expect(clippy::needless_pass_by_value, reason = "it is called as the last thing that is done to an error")]
+    fn tools(error: anyhow::Error) -> Self {
+        Self::Tools(format!("{error:#}"))
+    }
+
     /// It was refused by the runtime.
     pub(super) fn no_plugin(error: &LoadError) -> Self {
         Self::NoPlugin { text: error.to_string(), hint: error.hint() }
@@ -113,8 +117,8 @@ pub(super) fn component(project: &Project, profile: Profile) -> Result<Built, Bu
         .map_err(|error| BuildError::File(format!("cannot create {}: {error}", parent.display())))?;
     match project.language {
         Language::Rust => rust::build(&folder, &out, profile)?,
-        Language::JavaScript => javascript::build(&folder, &out)?,
-        Language::Python => python::build(&folder, &out)?,
+        Language::JavaScript => script::javascript(&folder, &out)?,
+        Language::Python => script::python(&folder, &out)?,
     }
     let component = read_component(&out).map_err(|error| BuildError::File(format!("{}: {error}", out.display())))?;
     Ok(Built { component, took: began.elapsed() })
@@ -166,35 +170,9 @@ fn run(command: &mut Command) -> Result<(), BuildError> {
 }
 
 /// Run what gets a tool; if it fails, the tool cannot be had.
-fn get(command: &mut Command, hint: &str) -> Result<(), BuildError> {
+fn get(_what: &str, command: &mut Command) -> anyhow::Result<()> {
     run(command).map_err(|error| match error {
-        BuildError::Source { command, status } => {
-            BuildError::Tools(format!("`{command}` ended with {status}\nhint: {hint}"))
-        }
-        BuildError::Tools(text) => BuildError::Tools(format!("{text}\nhint: {hint}")),
-        other => other,
+        BuildError::Source { command, status } => anyhow::anyhow!("`{command}` ended with {status}"),
+        other => anyhow::anyhow!("{other}"),
     })
-}
-
-/// What a folder of tools was made from: they are got again when that changes, or when getting them did not end well.
-struct Installed {
-    marker: PathBuf,
-    from: Vec<u8>,
-}
-
-impl Installed {
-    fn in_folder(tools: &Path, from: &Path) -> Result<Self, BuildError> {
-        let from = std::fs::read(from)
-            .map_err(|error| BuildError::File(format!("cannot read {}: {error}", from.display())))?;
-        Ok(Self { marker: tools.join(".installed-from"), from })
-    }
-
-    fn is_current(&self) -> bool {
-        std::fs::read(&self.marker).is_ok_and(|installed| installed == self.from)
-    }
-
-    fn done(&self) -> Result<(), BuildError> {
-        write_whole(&self.marker, &self.from)
-            .map_err(|error| BuildError::File(format!("cannot write {}: {error}", self.marker.display())))
-    }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tidegate_toolchain::{javascript, python};
 
 use super::project::{self, Language};
 use crate::cli::{Failure, print};
@@ -168,8 +169,8 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
     let (tool, place) = match language {
         // cargo gets what it takes.
         Language::Rust => ("", ""),
-        Language::JavaScript => ("componentize-js", "node_modules"),
-        Language::Python => ("componentize-py", ".venv"),
+        Language::JavaScript => (javascript::TOOL, javascript::PLACE),
+        Language::Python => (python::TOOL, python::PLACE),
     };
     let filled = |template: &str| {
         let mut text = template.to_owned();
@@ -207,18 +208,19 @@ fn files(name: &str, language: Language) -> Result<Vec<(PathBuf, String)>, Failu
         }
         Language::JavaScript => {
             files.extend([
-                ("package.json".into(), filled(include_str!("../../../templates/js/package.json"))),
                 (language.source().into(), filled(include_str!("../../../templates/js/plugin.js"))),
                 ("README.md".into(), filled(readme)),
             ]);
+            files.extend(javascript::versions(name).map(|(file, text)| (file.into(), text)));
             files.extend(sdk::contract());
         }
         Language::Python => {
             files.extend([
-                ("requirements.txt".into(), filled(include_str!("../../../templates/python/requirements.txt"))),
                 (language.source().into(), filled(include_str!("../../../templates/python/plugin.py"))),
                 ("README.md".into(), filled(readme)),
             ]);
+            let (file, text) = python::versions();
+            files.push((file.into(), text));
             files.extend(sdk::contract());
         }
     }

@@ -11,11 +11,10 @@ const TARGET: Target = Target::Wasip2;
 
 /// Build the package in `folder` to a component at `out`.
 pub(super) fn build(folder: &Path, out: &Path, profile: Profile) -> Result<(), BuildError> {
-    let toolchain =
-        rust::prepare(TARGET, None, folder, &say).map_err(|error| BuildError::Tools(format!("{error:#}")))?;
+    let toolchain = rust::prepare(TARGET, None, folder, &say).map_err(BuildError::tools)?;
     let target = rust::target(folder).map_err(|error| BuildError::File(error.to_string()))?;
     let cargo = toolchain.cargo_build(folder, &target, profile);
-    run(&mut cargo.map_err(|error| BuildError::Tools(format!("{error:#}")))?)?;
+    run(&mut cargo.map_err(BuildError::tools)?)?;
     let built = target.join(TARGET.triple()).join(profile.folder()).join(file_name(folder)?);
     let component = std::fs::read(&built).map_err(|error| {
         let hint = "hint: a plugin is a library with `crate-type = [\"cdylib\"]`";

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegate_toolchain::rust;
+use tidegate_toolchain::{javascript, python, rust};
 
 use super::{Language, Project};
 
@@ -37,8 +37,8 @@ impl Language {
     fn made(self) -> &'static [&'static str] {
         match self {
             Self::Rust => &[TARGET],
-            Self::JavaScript => &[TARGET, "node_modules"],
-            Self::Python => &[TARGET, ".venv", PYCACHE],
+            Self::JavaScript => &[TARGET, javascript::PLACE],
+            Self::Python => &[TARGET, python::PLACE, PYCACHE],
         }
     }
 
