@@ -131,7 +131,9 @@ impl Built {
     /// When it is no plugin.
     pub(super) fn describe(&self, project: &Project) -> Result<String, BuildError> {
         let environment = Environment::real(Duration::from_millis(1));
-        let runtime = Runtime::new(RuntimeConfig { slots: 1, cache: None, environment })
+        // A gateway finds there what is compiled here.
+        let cache = project.config.cache.clone();
+        let runtime = Runtime::new(RuntimeConfig { slots: 1, cache, environment })
             .map_err(|error| BuildError::File(error.to_string()))?;
         let inspection = runtime.inspect(&self.component).map_err(|error| BuildError::no_plugin(&error))?;
         let hooks: Vec<&str> =
