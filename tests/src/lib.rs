@@ -13,3 +13,4 @@ pub mod origin;
 pub mod plugins;
 pub mod receiver;
 pub mod service;
+pub mod setups;
