@@ -40,7 +40,7 @@ pub use error::SetupError;
 pub use exchange::{Answer, By, Request, Response};
 pub use ledger::{Call, Fault, Sample};
 pub use log::Line;
-pub use plugin::{Begun, Plugin, Stop};
+pub use plugin::{Begun, Plugin, Stop, Stopping, TakingOver};
 pub use replay::{Difference, Replayed};
 pub use setup::Setup;
 pub use sweep::{Faults, Place, Sweep};
@@ -50,5 +50,6 @@ pub use tidegate_runtime::environment::Used;
 pub use tidegate_runtime::grants::{BucketError, PublishError};
 pub use tidegate_runtime::outbound::OutboundError;
 pub use tidegate_runtime::{
-    CallError, Deferred, EndCause, Hook, HookStats, Limits, Recycle, StopOutcome, StopReason, StopRecord,
+    CallError, Deferred, DrainRecord, EndCause, HandOver, Hook, HookStats, Limits, Recycle, Snapshot, StopOutcome,
+    StopReason, StopRecord,
 };
