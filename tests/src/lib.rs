@@ -2,7 +2,6 @@
 //! between clients and an origin.
 
 pub mod client;
-pub mod clock;
 pub mod components;
 pub mod gateway;
 pub mod languages;
