@@ -2,7 +2,6 @@
 //! between clients and an origin.
 
 pub mod client;
-pub mod clock;
 pub mod components;
 pub mod gateway;
 pub mod languages;
@@ -13,3 +12,4 @@ pub mod origin;
 pub mod plugins;
 pub mod receiver;
 pub mod service;
+pub mod setups;

@@ -1,6 +1,6 @@
-//! Plugins in a runtime of their own, without a gateway around them.
+//! Plugins in a runtime of their own and in real time, for benchmarks, campaigns and the few tests that are about that. Tests
+//! of what plugins do are on the harness (`setups`).
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,10 +9,9 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tidegate_runtime::environment::Environment;
 use tidegate_runtime::{
-    CallError, Deferred, DrainRecord, EndCause, Exchange, Grants, Instances, Isolation, Limits, LoadError, Plugin,
-    PluginSpec, Recycle, RequestHead, ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
+    CallError, EndCause, Exchange, Instances, Isolation, Limits, LoadError, Plugin, PluginSpec, Recycle, RequestHead,
+    ResponseHead, Runtime, RuntimeConfig, StopReason, StopRecord, Verdict,
 };
-use tokio::sync::Notify;
 
 use crate::components;
 
@@ -28,7 +27,7 @@ pub fn runtime(instances: usize) -> Runtime {
 }
 
 /// Test processes share what they compile.
-pub(crate) fn cache() -> PathBuf {
+fn cache() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-cache"))
 }
 
@@ -40,26 +39,16 @@ pub struct Fixture {
     pub file: PathBuf,
     /// Its config as JSON.
     pub config: String,
-    /// How many, at least.
+    /// How many.
     pub instances: usize,
-    /// How many more when calls would wait.
-    pub surplus: usize,
-    /// After how long without a call those go.
-    pub idle: Duration,
     /// When they have served their time.
     pub recycle: Recycle,
     /// What state outlives a call.
     pub isolation: Isolation,
-    /// What it may do beyond what every plugin may.
-    pub grants: Grants,
     /// Its budgets.
     pub limits: Limits,
     /// Whether it is held until it takes over or is opened.
     pub hand_over: bool,
-    /// How much work it may put off.
-    pub deferred: Deferred,
-    /// How often it is ticked.
-    pub tick: Option<Duration>,
 }
 
 impl Fixture {
@@ -73,15 +62,10 @@ impl Fixture {
             file,
             config: "{}".into(),
             instances: 1,
-            surplus: 0,
-            idle: Instances::IDLE,
             recycle: Recycle::default(),
             isolation: Isolation::Warm,
-            grants: Grants::default(),
             limits: Limits { cpu: Self::AMPLE, wall: Self::AMPLE, shutdown: Self::AMPLE, ..Limits::default() },
             hand_over: false,
-            deferred: Deferred::default(),
-            tick: None,
         }
     }
 
@@ -91,13 +75,6 @@ impl Fixture {
         Self { config: config.into(), ..Self::new(components::guest("hostile")) }
     }
 
-    /// The guest that puts off what it is told to.
-    #[must_use]
-    pub fn later(config: &str) -> Self {
-        let grants = Grants { background: true, ..Grants::default() };
-        Self { config: config.into(), grants, ..Self::new(components::guest("later")) }
-    }
-
     /// Load it.
     ///
     /// # Errors
@@ -105,71 +82,39 @@ impl Fixture {
     pub async fn load(&self, runtime: &Runtime) -> Result<Loaded, LoadError> {
         let records = Records::default();
         let heard = records.clone();
-        let drained = Arc::<Mutex<Vec<DrainRecord>>>::default();
-        let drains = Arc::clone(&drained);
         let name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let spec = PluginSpec {
             config: self.config.as_str().into(),
-            instances: Instances { min: self.instances, max: self.instances + self.surplus, idle: self.idle },
+            instances: Instances::fixed(self.instances),
             recycle: self.recycle,
             isolation: self.isolation,
-            grants: self.grants.clone(),
             limits: self.limits,
             hand_over: self.hand_over,
-            deferred: self.deferred,
-            tick: self.tick,
-            on_drained: Arc::new(move |record| {
-                drains.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
-            }),
             on_stopped: Arc::new(move |record| heard.hear(record)),
             ..PluginSpec::new(name)
         };
         let plugin = runtime.load(spec, components::read(&self.file)).await?;
-        Ok(Loaded { plugin, records, drained })
+        Ok(Loaded { plugin, records })
     }
 }
 
 /// The records of a plugin's instances, in the order of their ends.
 #[derive(Clone, Default)]
-pub struct Records(Arc<Heard>);
-
-#[derive(Default)]
-struct Heard {
-    records: Mutex<VecDeque<StopRecord>>,
-    more: Notify,
-}
+pub struct Records(Arc<Mutex<Vec<StopRecord>>>);
 
 impl Records {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<StopRecord>> {
-        self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<StopRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, record: &StopRecord) {
-        self.lock().push_back(record.clone());
-        self.0.more.notify_one();
+        self.lock().push(record.clone());
     }
 
     /// Take those that there are.
     #[must_use]
     pub fn take(&self) -> Vec<StopRecord> {
-        self.lock().drain(..).collect()
-    }
-
-    /// Take the first one, as soon as there is one. For one who waits.
-    pub async fn next(&self) -> StopRecord {
-        loop {
-            let first = self.lock().pop_front();
-            match first {
-                Some(record) => return record,
-                None => self.0.more.notified().await,
-            }
-        }
-    }
-
-    /// Whether nothing is left of the plugin that would be heard of here.
-    #[must_use]
-    pub fn are_final(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+        std::mem::take(&mut *self.lock())
     }
 }
 
@@ -180,15 +125,6 @@ pub struct Loaded {
     pub plugin: Plugin,
     /// Of its instances that have been stopped.
     pub records: Records,
-    drained: Arc<Mutex<Vec<DrainRecord>>>,
-}
-
-impl Loaded {
-    /// What became of the work that it had put off, once it has been stopped.
-    #[must_use]
-    pub fn drained(&self) -> Vec<DrainRecord> {
-        self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 impl std::ops::Deref for Loaded {

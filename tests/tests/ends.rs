@@ -2,100 +2,110 @@
 
 use std::time::Duration;
 
-use tidegate_runtime::{BodyVerdict, EndCause, Hook, Limits, Plugin, Unavailable, Verdict};
-use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, runtime};
+use serde_json::json;
+use tidegate_runtime::Unavailable;
+use tidegate_testing::{EndCause, Hook, HookStats, Limits, Plugin, Request, Setup};
+use tidegate_tests::setups::{SLICE, cause, hostile, misbehaving};
 
-/// A hostile plugin that is told by each request how to misbehave.
-async fn hostile(limits: Limits) -> Loaded {
-    let config = r#"{"on_request": "from-header", "on_request_body": "from-header", "on_response": "from-header"}"#;
-    let fixture = Fixture { limits, ..Fixture::hostile(config) };
-    fixture.load(&runtime(8)).await.expect("loads")
+/// A hostile plugin that is told by each request how to misbehave; only a limit that is set here is met.
+fn told(limits: impl FnOnce(&mut Limits)) -> Plugin {
+    setup().limits(limits).load().expect("loads")
 }
 
-fn generous() -> Limits {
-    // Wide enough that only the limit under test can be met, however busy the machine is.
-    Limits { cpu: Duration::from_secs(120), wall: Duration::from_secs(120), ..Limits::default() }
+fn setup() -> Setup {
+    let told = "from-header";
+    hostile(&json!({ "on_request": told, "on_request_body": told, "on_response": told }))
 }
+
+fn as_it_is(_: &mut Limits) {}
 
 /// The plugin serves, with a new instance if the last one is gone.
-async fn serves(plugin: &Plugin) {
-    let verdict = misbehave(plugin, "forward").await;
-    assert!(matches!(verdict, Ok(Verdict::Forward)), "{verdict:?}");
+fn serves(plugin: &mut Plugin) {
+    let answer = plugin.send(misbehaving("forward"));
+    assert!(answer.failures.is_empty(), "{answer:?}");
 }
 
-async fn ends(plugin: &Plugin, how: &str, expected: fn(&EndCause) -> bool) {
+fn ends(plugin: &mut Plugin, how: &str, expected: fn(&EndCause) -> bool) {
     let retired = plugin.stats().retired;
-    let cause = misbehave(plugin, how).await.expect_err(how);
-    assert!(expected(&cause), "{how} ended as {cause:?}");
+    let answer = plugin.send(misbehaving(how));
+    let cause = cause(&answer).expect(how);
+    assert!(expected(cause), "{how} ended as {cause:?}");
     assert_eq!(plugin.stats().retired - retired, u64::from(cause.retires()), "{how} ended as {cause:?}");
-    serves(plugin).await;
+    serves(plugin);
 }
 
-#[tokio::test]
-async fn a_guest_that_spins_ends_for_its_cpu_time() {
-    let plugin = hostile(Limits { cpu: Duration::from_millis(20), ..generous() }).await;
-    for how in ["spin", "copy=4194304", "log-flood"] {
-        ends(&plugin, how, |cause| matches!(cause, EndCause::Cpu { .. })).await;
-    }
-}
-
-#[tokio::test]
-async fn a_guest_that_waits_ends_for_its_wall_time() {
-    // Long enough for a call that does nothing, and for the instance that it needs.
-    let plugin = hostile(Limits { wall: Duration::from_secs(1), ..generous() }).await;
-    for how in ["sleep", "doze=1"] {
-        ends(&plugin, how, |cause| matches!(cause, EndCause::Wall { .. })).await;
-    }
-    // A guest that spins with much CPU time left is stopped by the same limit.
-    ends(&plugin, "spin", |cause| matches!(cause, EndCause::Wall { .. })).await;
-}
-
-#[tokio::test]
-async fn a_call_that_is_cut_counts_with_the_time_it_took() {
-    let plugin = hostile(Limits { wall: Duration::from_millis(30), ..generous() }).await;
-    misbehave(&plugin, "sleep").await.expect_err("cut");
+fn stats(plugin: &Plugin, hook: Hook) -> HookStats {
     let stats = plugin.stats();
-    let hook = stats.hooks.iter().find(|hook| hook.hook == Hook::OnRequest).expect("it has the hook");
-    assert!(hook.wall >= Duration::from_millis(30), "{:?}", hook.wall);
-    assert!(hook.cpu < Duration::from_millis(30), "a sleep is no CPU time: {:?}", hook.cpu);
+    stats.hooks.into_iter().find(|stats| stats.hook == hook).expect("it has the hook")
 }
 
-#[tokio::test]
-async fn a_guest_that_allocates_without_end_ends_for_its_memory() {
-    let plugin = hostile(generous()).await;
-    ends(&plugin, "allocate", |cause| matches!(cause, EndCause::Memory { limit } if *limit == 32 << 20)).await;
+#[test]
+fn a_guest_that_spins_ends_for_its_cpu_time() {
+    let mut plugin = told(|limits| limits.cpu = Duration::from_millis(20));
+    for how in ["spin", "copy=4194304", "log-flood"] {
+        ends(&mut plugin, how, |cause| {
+            let limit = Duration::from_millis(20);
+            matches!(cause, EndCause::Cpu { used, .. } if (limit..limit + SLICE).contains(used))
+        });
+    }
 }
 
-#[tokio::test]
-async fn a_guest_that_ignores_refused_memory_ends_for_its_cpu_time() {
-    let plugin = hostile(Limits { cpu: Duration::from_millis(50), ..generous() }).await;
-    ends(&plugin, "allocate-forever", |cause| matches!(cause, EndCause::Cpu { .. })).await;
+#[test]
+fn a_guest_that_waits_ends_for_its_wall_time() {
+    // Long enough for a call that does nothing.
+    let mut plugin = told(|limits| limits.wall = Duration::from_millis(20));
+    // A guest that spins with much CPU time left is stopped by the same limit.
+    for how in ["sleep", "doze=1", "spin"] {
+        ends(&mut plugin, how, |cause| matches!(cause, EndCause::Wall { .. }));
+    }
 }
 
-#[tokio::test]
-async fn a_guest_that_recurses_ends_for_its_stack() {
-    let plugin = hostile(generous()).await;
-    ends(&plugin, "recurse", |cause| matches!(cause, EndCause::Stack)).await;
+#[test]
+fn a_call_that_is_cut_counts_with_the_time_it_took() {
+    let wall = Duration::from_millis(30);
+    let mut plugin = told(|limits| limits.wall = wall);
+    let answer = plugin.send(misbehaving("sleep"));
+    assert!(answer.failure().is_some(), "{answer:?}");
+    let stats = stats(&plugin, Hook::OnRequest);
+    assert_eq!(stats.wall, wall);
+    assert!(stats.cpu < Duration::from_millis(1), "a sleep is no CPU time: {:?}", stats.cpu);
 }
 
-#[tokio::test]
-async fn a_trap_tells_where_it_happened_and_what_the_guest_said() {
-    let plugin = hostile(generous()).await;
-    ends(&plugin, "trap", |cause| matches!(cause, EndCause::Trap { message } if message.contains(" in "))).await;
-    ends(&plugin, "panic", |cause| matches!(cause, EndCause::Trap { .. })).await;
-    ends(&plugin, "exit", |cause| matches!(cause, EndCause::Trap { message } if message.contains("exit"))).await;
+#[test]
+fn a_guest_that_allocates_without_end_ends_for_its_memory() {
+    let mut plugin = told(as_it_is);
+    ends(&mut plugin, "allocate", |cause| matches!(cause, EndCause::Memory { limit } if *limit == 32 << 20));
 }
 
-#[tokio::test]
-async fn a_returned_error_keeps_the_instance() {
-    let plugin = hostile(generous()).await;
-    ends(&plugin, "error", |cause| matches!(cause, EndCause::Returned { .. })).await;
+#[test]
+fn a_guest_that_ignores_refused_memory_ends_for_its_cpu_time() {
+    let mut plugin = told(|limits| limits.cpu = Duration::from_millis(50));
+    ends(&mut plugin, "allocate-forever", |cause| matches!(cause, EndCause::Cpu { .. }));
+}
+
+#[test]
+fn a_guest_that_recurses_ends_for_its_stack() {
+    ends(&mut told(as_it_is), "recurse", |cause| matches!(cause, EndCause::Stack));
+}
+
+#[test]
+fn a_trap_tells_where_it_happened_and_what_the_guest_said() {
+    let mut plugin = told(as_it_is);
+    ends(&mut plugin, "trap", |cause| matches!(cause, EndCause::Trap { message } if message.contains(" in ")));
+    ends(&mut plugin, "panic", |cause| matches!(cause, EndCause::Trap { .. }));
+    ends(&mut plugin, "exit", |cause| matches!(cause, EndCause::Trap { message } if message.contains("exit")));
+}
+
+#[test]
+fn a_returned_error_keeps_the_instance() {
+    let mut plugin = told(as_it_is);
+    ends(&mut plugin, "error", |cause| matches!(cause, EndCause::Returned { .. }));
     assert_eq!(plugin.instances(), [0]);
 }
 
-#[tokio::test]
-async fn what_the_host_refuses_is_told_from_a_trap() {
-    let plugin = hostile(Limits { memory: 1000 << 20, ..generous() }).await;
+#[test]
+fn what_the_host_refuses_is_told_from_a_trap() {
+    let mut plugin = told(|limits| limits.memory = 1000 << 20);
     for how in [
         "invalid-utf8",
         "giant-string=200000000",
@@ -103,92 +113,97 @@ async fn what_the_host_refuses_is_told_from_a_trap() {
         "reply-header-injection",
         "giant-body=5000000",
     ] {
-        ends(&plugin, how, |cause| matches!(cause, EndCause::Refused { .. })).await;
+        ends(&mut plugin, how, |cause| matches!(cause, EndCause::Refused { .. }));
     }
 }
 
-#[tokio::test]
-async fn read_body_without_a_body_hook_is_refused() {
-    let plugin = hostile(generous()).await;
-    assert!(matches!(misbehave(&plugin, "read-body").await, Ok(Verdict::ReadBody)));
-    let fields = [("x-misbehave-request-body", "echo-length")];
-    let (_, verdict) = plugin.on_request_body(exchange(&fields), bytes::Bytes::from_static(b"12345")).await;
-    assert!(matches!(verdict, Ok(BodyVerdict::Replace(body)) if body == "5"));
+#[test]
+fn a_body_that_was_asked_for_is_read_and_replaced() {
+    let request = Request::post("/", "12345").header("x-misbehave", "read-body");
+    let answer = told(as_it_is).send(request.header("x-misbehave-request-body", "echo-length"));
+    let forwarded = answer.forwarded.expect("it goes on");
+    assert_eq!((&*forwarded.body, answer.failures.len()), (&b"5"[..], 0));
 }
 
-#[tokio::test]
-async fn a_queue_that_is_full_refuses_at_once_and_waiting_in_it_counts_as_wall_time() {
-    let limits = Limits { wall: Duration::from_millis(300), queue: 1, ..generous() };
-    let plugin = hostile(limits).await;
-    let (first, second, third) =
-        tokio::join!(misbehave(&plugin, "sleep"), misbehave(&plugin, "forward"), misbehave(&plugin, "forward"));
-    assert!(matches!(first, Err(EndCause::Wall { .. })), "{first:?}");
-    assert!(matches!(third, Err(EndCause::Overloaded { instances: 1, waiting: 1 })), "{third:?}");
-    // The second waited until the first was stopped; either its own time was up by then or it got the replacement, with
-    // little time left.
-    assert!(matches!(second, Ok(_) | Err(EndCause::Overloaded { .. } | EndCause::Wall { .. })), "{second:?}");
+#[test]
+fn a_queue_that_is_full_refuses_at_once_and_waiting_in_it_counts_as_wall_time() {
+    let wall = Duration::from_millis(300);
+    let mut plugin = setup().limits(|limits| (limits.wall, limits.queue) = (wall, 1)).pace(0).load().expect("loads");
+    let sleeps = plugin.begin(misbehaving("sleep"));
+    plugin.advance(Duration::from_millis(100));
+    let waits = plugin.begin(misbehaving("sleep=250"));
+    let refused = plugin.begin(misbehaving("forward"));
+    assert!(refused.is_answered() && !waits.is_answered());
+    let (sleeps, waits, refused) = (plugin.finish(sleeps), plugin.finish(waits), plugin.finish(refused));
+    assert!(matches!(cause(&sleeps), Some(EndCause::Wall { .. })), "{sleeps:?}");
+    assert!(matches!(cause(&refused), Some(EndCause::Overloaded { instances: 1, waiting: 1 })), "{refused:?}");
+    // It has waited for 200 ms until the first was stopped: of its own time there are 100 left.
+    assert!(matches!(cause(&waits), Some(EndCause::Wall { limit }) if *limit == wall), "{waits:?}");
+    assert_eq!((sleeps.took, waits.took, refused.took), (wall, wall, Duration::ZERO));
 }
 
-#[tokio::test]
-async fn a_plugin_that_always_fails_opens_its_breaker_and_comes_back() {
-    let config = r#"{"on_request": "from-header"}"#;
-    let fixture = Fixture { instances: 2, limits: generous(), ..Fixture::hostile(config) };
-    let plugin = fixture.load(&runtime(8)).await.expect("loads");
+#[test]
+fn a_plugin_that_always_fails_opens_its_breaker_and_comes_back() {
+    let mut plugin = setup().instances(2).load().expect("loads");
     let mut refused = None;
     for _ in 0..20 {
-        match misbehave(&plugin, "trap").await {
-            Err(cause @ EndCause::Unavailable(_)) => {
-                refused = Some(cause);
+        match cause(&plugin.send(misbehaving("trap"))) {
+            Some(cause @ EndCause::Unavailable(_)) => {
+                refused = Some(cause.clone());
                 break;
             }
-            other => assert!(matches!(other, Err(EndCause::Trap { .. })), "{other:?}"),
+            other => assert!(matches!(other, Some(EndCause::Trap { .. })), "{other:?}"),
         }
     }
     assert!(matches!(refused, Some(EndCause::Unavailable(Unavailable::BreakerOpen))), "{refused:?}");
-    // It opens for 320 ms, more if a probe fails; asking again and again does not keep it open.
-    let mut tries = 0;
-    while misbehave(&plugin, "forward").await.is_err() {
+    // It opens for 320 ms; asking again and again does not keep it open.
+    let (opened, mut tries) = (plugin.now(), 0);
+    while plugin.send(misbehaving("forward")).status != 200 {
         tries += 1;
-        assert!(tries < 10_000, "the breaker stays open");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        plugin.advance(Duration::from_millis(5));
     }
+    let open = plugin.now() - opened;
+    assert!((Duration::from_millis(310)..Duration::from_millis(330)).contains(&open), "{open:?} and {tries} tries");
     assert!(!plugin.stats().breaker_open);
 }
 
-#[tokio::test]
-async fn a_call_whose_caller_goes_away_ends_well_and_keeps_its_instance() {
-    let plugin = hostile(generous()).await;
-    {
-        let call = misbehave(&plugin, "sleep=30");
-        tokio::pin!(call);
-        // Once: the guest is in its sleep now.
-        let started = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
-        assert!(started);
-    }
-    serves(&plugin).await;
+#[test]
+fn a_call_whose_caller_goes_away_ends_well_and_keeps_its_instance() {
+    let mut plugin = told(as_it_is);
+    let begun = plugin.begin(misbehaving("sleep=30"));
+    plugin.hang_up(begun);
+    serves(&mut plugin);
     assert_eq!((plugin.instances(), plugin.stats().retired), (vec![0], 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_guest_that_computes_does_not_hold_up_its_worker_thread() {
-    let plugin = hostile(Limits { cpu: Duration::from_millis(200), ..generous() }).await;
-    let spinning = tokio::spawn(async move { misbehave(&plugin, "spin").await });
-    // Each yield needs the only worker; the spinning guest gives it up at every tick.
-    let mut turns = 0_u32;
-    while !spinning.is_finished() {
-        tokio::task::yield_now().await;
-        turns += 1;
-    }
-    assert!(matches!(spinning.await, Ok(Err(EndCause::Cpu { .. }))));
-    assert!(turns >= 20, "only {turns} turns in 200 ms of a spinning guest");
+#[test]
+fn a_guest_that_computes_lets_others_run_meanwhile() {
+    let plugin = told(|limits| limits.cpu = Duration::from_millis(2));
+    let (spinning, turns) = plugin.run(async {
+        let spinning = tidegate_tests::plugins::misbehave(plugin.inner(), "spin");
+        tokio::pin!(spinning);
+        let mut turns = 0_u32;
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut spinning => break (end, turns),
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+    });
+    assert!(matches!(spinning, Err(EndCause::Cpu { .. })), "{spinning:?}");
+    // A yield takes two polls, and there is one after each slice of fuel.
+    assert!(turns >= 990, "only {turns} turns");
 }
 
-#[tokio::test]
-async fn edits_that_break_a_message_are_refused_one_by_one() {
-    let plugin = hostile(generous()).await;
-    let (exchange, _) = plugin.on_request(exchange(&[("x-misbehave", "forty-thousand-headers")])).await;
-    assert!(exchange.request.headers.len() <= 256, "{} fields", exchange.request.headers.len());
-    let (exchange, _) = plugin.on_response(answered(&[("x-misbehave-response", "header-injection")])).await;
-    let fields = exchange.response.expect("kept").headers;
-    assert!(fields.values().all(|value| !value.as_bytes().contains(&b'\n')), "{fields:?}");
+#[test]
+fn edits_that_break_a_message_are_refused_one_by_one() {
+    let mut plugin = setup().fail_open().load().expect("loads");
+    let answer = plugin.send(misbehaving("forty-thousand-headers"));
+    let fields = answer.forwarded.expect("it goes on").headers.len();
+    assert!(fields <= 256, "{fields} fields");
+    let answer = plugin.send(Request::get("/").header("x-misbehave-response", "header-injection"));
+    assert_eq!(answer.failures.len(), 1, "{answer:?}");
+    let lines = |response: &http::HeaderMap| response.values().any(|value| value.as_bytes().contains(&b'\n'));
+    assert!(!lines(&answer.headers), "{:?}", answer.headers);
 }

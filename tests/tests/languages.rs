@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_runtime::{Hook, Import, Limits, Needs, StopOutcome};
+use tidegate_testing::{Request, Setup};
 use tidegate_tests::client::get;
-use tidegate_tests::clock::still_runtime;
 use tidegate_tests::components;
 use tidegate_tests::gateway::{ConfigFile, Ended, PluginTable, TestGateway, tidegate};
 use tidegate_tests::languages;
 use tidegate_tests::origin::Origin;
-use tidegate_tests::plugins::{self, Fixture};
+use tidegate_tests::plugins;
 use tidegate_toolchain::Language;
 
 /// A test for each language.
@@ -140,12 +140,18 @@ async fn a_new_version_takes_over_under_load_with_all_its_instances(language: La
 async fn it_watches_its_deadline(language: Language) {
     let Some(component) = languages::example(language).await else { return };
     // Time stands still, and there are four milliseconds left for a line that takes five.
-    let (runtime, _clock) = still_runtime();
-    let limits = Limits { shutdown: Duration::from_millis(4), ..languages::limits(language) };
-    let plugin = Fixture { limits, ..Fixture::new(component) }.load(&runtime).await.expect("loads");
-    plugin.on_response(plugins::answered(&[])).await.1.expect("forwards");
-    let records = plugins::stop(&plugin, Duration::from_secs(1)).await;
-    let [record] = &*records else { panic!("{records:?}") };
+    let setup = Setup::new(component).pace(0).limits(|limits| {
+        *limits = Limits { shutdown: Duration::from_millis(4), ..languages::limits(language) };
+    });
+    // The harness has an executor of its own.
+    let stopped = tokio::task::spawn_blocking(move || {
+        let mut plugin = setup.load().expect("loads");
+        let answer = plugin.send(Request::get("/"));
+        assert!(answer.failures.is_empty(), "{answer:?}");
+        plugin.stop(Duration::from_secs(1))
+    });
+    let stop = stopped.await.expect("it is stopped");
+    let [record] = &*stop.instances else { panic!("{stop:?}") };
     assert_eq!(record.outcome, StopOutcome::Failed, "{record:?}");
     assert!(record.error.as_ref().is_some_and(|error| error.contains("not written")), "{record:?}");
 }

@@ -1,50 +1,39 @@
 //! Time enters the runtime through one seam: with a clock of the test's own, budgets are used up when the test says
 //! so, and real time plays no part.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tidegate_runtime::{EndCause, Limits};
-use tidegate_tests::clock::still_runtime;
-use tidegate_tests::plugins::{Fixture, misbehave};
+use serde_json::json;
+use tidegate_testing::{EndCause, Setup};
+use tidegate_tests::setups::{AMPLE, SLICE, cause, hostile, misbehaving};
 
-#[tokio::test]
-async fn a_guest_that_waits_is_stopped_at_the_very_moment() {
-    let (runtime, clock) = still_runtime();
-    let limits = Limits { wall: Duration::from_secs(1000), ..Limits::default() };
-    let fixture = Fixture { limits, ..Fixture::hostile(r#"{"on_request": "from-header"}"#) };
-    let plugin = fixture.load(&runtime).await.expect("loads");
-    let mut call = pin!(misbehave(&plugin, "sleep"));
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(call.as_mut().poll(&mut cx).is_pending());
-    clock.advance(Duration::from_nanos(999_999_999_999));
-    assert!(call.as_mut().poll(&mut cx).is_pending());
-    clock.advance(Duration::from_nanos(1));
-    assert!(matches!(call.as_mut().poll(&mut cx), Poll::Ready(Err(EndCause::Wall { .. }))));
+fn told() -> Setup {
+    hostile(&json!({ "on_request": "from-header" }))
 }
 
-#[tokio::test]
-async fn a_guest_that_computes_is_stopped_when_the_tests_clock_says_so() {
-    let (runtime, clock) = still_runtime();
-    // Time flies while the guest waits for its turn, too: only its CPU time is limited.
-    let limits = Limits { cpu: Duration::from_secs(1), wall: Duration::MAX, ..Limits::default() };
-    let fixture = Fixture { limits, ..Fixture::hostile(r#"{"on_request": "from-header"}"#) };
-    let plugin = fixture.load(&runtime).await.expect("loads");
-    // Another thread lets time pass, a tick at a time and as fast as it can: the seconds fly by.
-    let done = Arc::new(AtomicBool::new(false));
-    let (ticking, ended) = (runtime.clone(), done.clone());
-    let ticker = std::thread::spawn(move || {
-        while !ended.load(Ordering::SeqCst) {
-            clock.advance(Duration::from_millis(1));
-            ticking.tick();
-        }
-    });
-    let end = misbehave(&plugin, "spin").await;
-    done.store(true, Ordering::SeqCst);
-    ticker.join().expect("the ticker ends");
-    assert!(matches!(end, Err(EndCause::Cpu { limit, used }) if limit.as_secs() == 1 && used >= limit), "{end:?}");
+#[test]
+fn a_guest_that_waits_is_stopped_at_the_very_moment() {
+    let wall = Duration::from_secs(1_000);
+    let mut plugin = told().limits(|limits| limits.wall = wall).pace(0).load().expect("loads");
+    let call = plugin.begin(misbehaving("sleep"));
+    plugin.advance(wall - Duration::from_nanos(1));
+    assert!(!call.is_answered());
+    plugin.advance(Duration::from_nanos(1));
+    assert!(call.is_answered());
+    let answer = plugin.finish(call);
+    assert!(matches!(cause(&answer), Some(EndCause::Wall { limit }) if *limit == wall), "{answer:?}");
+    assert_eq!(answer.took, wall);
+}
+
+#[test]
+fn a_guest_that_computes_is_stopped_when_the_tests_clock_says_so() {
+    let limit = Duration::from_secs(1);
+    // A slow machine: a thousand slices of fuel are a second.
+    let pace = 1_000;
+    let setup = told().limits(|limits| (limits.cpu, limits.wall) = (limit, AMPLE)).pace(pace);
+    let mut plugin = setup.load().expect("loads");
+    let answer = plugin.send(misbehaving("spin"));
+    let Some(EndCause::Cpu { used, .. }) = cause(&answer) else { panic!("{answer:?}") };
+    assert!((limit..limit + 1_000 * SLICE).contains(used), "{used:?}");
+    assert_eq!(answer.took, *used);
 }

@@ -2,44 +2,53 @@
 //! are no longer needed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tidegate_runtime::{EndCause, Health, Limits, Recycle, StopOutcome, StopReason, StopRecord};
-use tidegate_tests::clock::{StillClock, paused_runtime, still_runtime};
-use tidegate_tests::components;
-use tidegate_tests::plugins::{Fixture, Loaded, answered, exchange, misbehave, runtime, stop};
+use serde_json::json;
+use tidegate_runtime::Health;
+use tidegate_testing::{Answer, EndCause, Plugin, Recycle, Request, Setup, StopOutcome, StopReason, StopRecord};
+use tidegate_tests::plugins::answered;
+use tidegate_tests::setups::{SLICE, cause, guest, hostile, misbehaving};
 
-/// How late an end may be on a machine that is busy with other tests. The benchmark has the real distribution.
-const SLACK: Duration = Duration::from_secs(2);
-
-fn after_calls(calls: u64) -> Recycle {
-    Recycle { calls: Some(calls), memory: None }
-}
-
-/// No limit but that of `shutdown` is met, however busy the machine is.
-fn shutdown_within(shutdown: Duration) -> Limits {
-    Limits { cpu: Fixture::AMPLE, wall: Fixture::AMPLE, shutdown, ..Limits::default() }
+/// After so many exchanges with the hostile guest, each of which is two calls.
+fn after_exchanges(exchanges: u64) -> Recycle {
+    Recycle { calls: Some(2 * exchanges), memory: None }
 }
 
 /// A hostile plugin that is told by each request how to misbehave, and by this how to shut down.
-fn hostile(shutdown: &str) -> Fixture {
-    let limits = shutdown_within(Duration::from_secs(20));
-    Fixture { limits, ..Fixture::hostile(&format!(r#"{{"on_request": "from-header", "shutdown": "{shutdown}"}}"#)) }
+fn told(shutdown: &str) -> Setup {
+    let setup = hostile(&json!({ "on_request": "from-header", "shutdown": shutdown }));
+    setup.limits(|limits| limits.shutdown = Duration::from_secs(20))
 }
 
-async fn call(plugin: &Loaded) {
-    let (_, result) = plugin.on_request(exchange(&[])).await;
-    result.expect("it serves");
+fn serves(plugin: &mut Plugin) -> Answer {
+    let answer = plugin.send(Request::get("/"));
+    assert!(answer.failures.is_empty(), "{answer:?}");
+    answer
+}
+
+/// The same thrice, one after the other and within one run: what they set off goes on beside them.
+async fn three_exchanges(plugin: &tidegate_runtime::Plugin) {
+    for _ in 0..3 {
+        let (exchange, requested) = plugin.on_request(answered(&[])).await;
+        let (_, responded) = plugin.on_response(exchange).await;
+        assert!(requested.is_ok() && responded.is_ok(), "{requested:?}, {responded:?}");
+    }
 }
 
 /// What a guest sees that is not being stopped.
-async fn sees_nothing(plugin: &Loaded) {
-    let told = misbehave(plugin, "tell").await;
-    assert!(
-        matches!(&told, Err(EndCause::Returned { message }) if message == "phase Serving, reason None"),
-        "{told:?}"
-    );
+fn sees_nothing(plugin: &mut Plugin) {
+    let answer = plugin.send(misbehaving("tell"));
+    let Some(EndCause::Returned { message }) = cause(&answer) else { panic!("{answer:?}") };
+    assert_eq!(message, "phase Serving, reason None");
+}
+
+/// The only one that has ended since the last time.
+fn ended(plugin: &mut Plugin) -> StopRecord {
+    let records = plugin.take_ended();
+    let [record] = &*records else { panic!("{records:?}") };
+    record.clone()
 }
 
 /// Why and how each instance ended, in the order of their numbers. Each has one record.
@@ -49,26 +58,21 @@ fn ends(mut records: Vec<StopRecord>) -> Vec<(StopReason, StopOutcome)> {
     records.iter().map(|record| (record.reason, record.outcome)).collect()
 }
 
-#[tokio::test]
-async fn an_instance_is_replaced_after_so_many_calls() {
-    let fixture = Fixture {
-        recycle: after_calls(3),
-        limits: shutdown_within(Duration::from_secs(7)),
-        ..Fixture::new(components::guest("counter"))
-    };
-    let plugin = fixture.load(&runtime(4)).await.expect("loads");
+#[test]
+fn an_instance_is_replaced_after_so_many_calls() {
+    let shutdown = Duration::from_secs(7);
+    let setup = guest("counter").recycle(Recycle { calls: Some(3), memory: None });
+    let mut plugin = setup.limits(|limits| limits.shutdown = shutdown).load().expect("loads");
     for instance in [0, 1] {
         for count in ["1", "2", "3"] {
-            let (exchange, result) = plugin.on_response(answered(&[])).await;
-            result.expect("it serves");
-            let response = exchange.response.expect("kept");
-            assert_eq!(response.headers.get("x-count").map(http::HeaderValue::as_bytes), Some(count.as_bytes()));
+            assert_eq!(plugin.instances(), [instance]);
+            assert_eq!(serves(&mut plugin).header("x-count"), Some(count));
         }
-        let record = plugin.records.next().await;
+        let record = ended(&mut plugin);
         assert_eq!((record.instance, record.reason), (instance, StopReason::Recycle));
-        assert_eq!((record.outcome, record.budget), (StopOutcome::Completed, Duration::from_secs(7)));
+        assert_eq!((record.outcome, record.budget), (StopOutcome::Completed, shutdown));
     }
-    plugin.on_response(answered(&[])).await.1.expect("it serves");
+    serves(&mut plugin);
     assert_eq!(
         (plugin.instances(), plugin.stats().stores_live),
         (vec![2], 1),
@@ -77,60 +81,34 @@ async fn an_instance_is_replaced_after_so_many_calls() {
     assert_eq!(plugin.stats().retired, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_requests_loses_none_to_an_instance_that_is_recycled_after_every_call() {
-    let plugin = Fixture { recycle: after_calls(1), ..hostile("ok") }.load(&runtime(4)).await.expect("loads");
-    let callers: Vec<_> = (0..4)
-        .map(|_| {
-            let plugin = plugin.clone();
-            tokio::spawn(async move {
-                // Until the 50th replacement.
-                while plugin.instances().iter().all(|number| *number < 50) {
-                    call(&plugin).await;
-                    let instances = plugin.stats().instances;
-                    assert!(instances.stopping <= 1 && instances.idle + instances.busy + instances.starting <= 1);
-                }
-            })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.expect("it has lost none");
-    }
-    let records = stop(&plugin, Duration::from_secs(20)).await;
-    let ends = ends(records);
-    assert!(ends.iter().all(|(_, outcome)| *outcome == StopOutcome::Completed), "{ends:?}");
-    assert!(ends.len() > 50, "an instance that cannot go at once goes soon");
-    assert_eq!((plugin.instances(), plugin.stats().stores_live), (vec![], 0));
-}
-
-#[tokio::test]
-async fn an_instance_is_replaced_when_it_has_grown() {
+#[test]
+fn an_instance_is_replaced_when_it_has_grown() {
     let recycle = Recycle { calls: None, memory: Some(4 << 20) };
-    let plugin = Fixture { recycle, ..hostile("ok") }.load(&runtime(4)).await.expect("loads");
+    let mut plugin = told("ok").recycle(recycle).load().expect("loads");
     for _ in 0..10 {
-        call(&plugin).await;
+        serves(&mut plugin);
     }
     assert_eq!(plugin.instances(), [0]);
-    misbehave(&plugin, "log-giant=4194304").await.expect("it serves");
-    let record = plugin.records.next().await;
+    assert_eq!(plugin.send(misbehaving("log-giant=4194304")).status, 200);
+    let record = ended(&mut plugin);
     assert_eq!((record.instance, record.reason), (0, StopReason::Recycle));
-    call(&plugin).await;
+    serves(&mut plugin);
     assert_eq!((plugin.instances(), plugin.stats().stores_live), (vec![1], 1));
 }
 
-#[tokio::test]
-async fn a_plugin_without_shutdown_is_recycled_without_a_call() {
-    let fixture = Fixture { recycle: after_calls(1), ..Fixture::new(components::guest("no-shutdown")) };
-    let plugin = fixture.load(&runtime(4)).await.expect("loads");
-    call(&plugin).await;
-    let record = plugin.records.next().await;
+#[test]
+fn a_plugin_without_shutdown_is_recycled_without_a_call() {
+    let setup = guest("no-shutdown").recycle(Recycle { calls: Some(1), memory: None });
+    let mut plugin = setup.load().expect("loads");
+    serves(&mut plugin);
+    let record = ended(&mut plugin);
     assert_eq!((record.outcome, record.reason), (StopOutcome::NoHook, StopReason::Recycle));
 }
 
-#[tokio::test]
-async fn whatever_its_shutdown_does_it_ends_on_time_and_the_replacement_serves_meanwhile() {
-    // Time for two calls and a new instance, on however busy a machine.
-    let shutdown = Duration::from_secs(2);
+#[test]
+fn whatever_its_shutdown_does_it_ends_on_time_and_the_replacement_serves_meanwhile() {
+    // To allocate all its memory takes a guest 32 of them, in steps of one.
+    let shutdown = Duration::from_millis(50);
     for (how, outcome) in [
         ("spin", StopOutcome::Overran),
         ("sleep", StopOutcome::Overran),
@@ -139,160 +117,138 @@ async fn whatever_its_shutdown_does_it_ends_on_time_and_the_replacement_serves_m
         ("recurse", StopOutcome::Trapped),
         ("error", StopOutcome::Failed),
     ] {
-        let fixture = Fixture { recycle: after_calls(2), limits: shutdown_within(shutdown), ..hostile(how) };
-        let plugin = fixture.load(&runtime(4)).await.expect("loads");
-        for _ in 0..3 {
-            call(&plugin).await;
-        }
-        if outcome == StopOutcome::Overran {
-            assert_eq!((plugin.instances(), plugin.stats().instances.stopping), (vec![0, 1], 1), "{how}");
-        }
-        let record = plugin.records.next().await;
+        let setup = told(how).recycle(after_exchanges(2)).limits(|limits| limits.shutdown = shutdown);
+        let mut plugin = setup.load().expect("loads");
+        plugin.run(async {
+            three_exchanges(plugin.inner()).await;
+            if outcome == StopOutcome::Overran {
+                let stopping = plugin.stats().instances.stopping;
+                assert_eq!((plugin.instances(), stopping), (vec![0, 1], 1), "{how}: the third had another instance");
+            }
+        });
+        plugin.advance(shutdown);
+        let record = ended(&mut plugin);
         assert_eq!((record.instance, record.reason, record.outcome), (0, StopReason::Recycle, outcome), "{record:?}");
-        assert!(record.budget == shutdown && record.overshoot < SLACK, "{how}: {record:?}");
+        assert!(record.budget == shutdown && record.overshoot < SLICE, "{how}: {record:?}");
         assert_eq!((plugin.instances(), plugin.stats().stores_live), (vec![1], 1), "{how}");
-        call(&plugin).await;
+        serves(&mut plugin);
     }
 }
 
-#[tokio::test]
-async fn a_shutdown_that_traps_again_and_again_is_no_fault_of_the_calls() {
-    let plugin = Fixture { recycle: after_calls(1), ..hostile("trap") }.load(&runtime(4)).await.expect("loads");
+#[test]
+fn a_shutdown_that_traps_again_and_again_is_no_fault_of_the_calls() {
+    let mut plugin = told("trap").recycle(after_exchanges(1)).load().expect("loads");
     for _ in 0..20 {
-        call(&plugin).await;
-        assert_eq!(plugin.records.next().await.outcome, StopOutcome::Trapped);
+        serves(&mut plugin);
+        assert_eq!(ended(&mut plugin).outcome, StopOutcome::Trapped);
     }
     let stats = plugin.stats();
-    assert_eq!((*plugin.health().borrow(), stats.retired, stats.breaker_open), (Health::Good, 0, false));
+    assert_eq!((*plugin.inner().health().borrow(), stats.retired, stats.breaker_open), (Health::Good, 0, false));
 }
 
-#[tokio::test]
-async fn the_guest_sees_why_it_is_recycled() {
-    let plugin = Fixture { recycle: after_calls(1), ..hostile("tell") }.load(&runtime(4)).await.expect("loads");
-    sees_nothing(&plugin).await;
-    let error = plugin.records.next().await.error.expect("it tells");
+#[test]
+fn the_guest_sees_why_it_is_recycled() {
+    let mut plugin = told("tell").recycle(after_exchanges(1)).fail_open().load().expect("loads");
+    sees_nothing(&mut plugin);
+    let error = ended(&mut plugin).error.expect("it tells");
     assert!(error.contains("phase Stopping, reason Some(Recycle)"), "{error}");
 }
 
-#[tokio::test]
-async fn the_others_see_nothing_while_one_is_recycled() {
+#[test]
+fn the_others_see_nothing_while_one_is_recycled() {
     let recycle = Recycle { calls: None, memory: Some(4 << 20) };
-    let plugin = Fixture { instances: 2, recycle, ..hostile("sleep") }.load(&runtime(4)).await.expect("loads");
-    misbehave(&plugin, "log-giant=4194304").await.expect("it serves");
-    while plugin.stats().instances.idle < 2 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(plugin.stats().instances.stopping, 1);
+    let mut plugin = told("sleep").instances(2).recycle(recycle).load().expect("loads");
+    assert_eq!(plugin.send(misbehaving("log-giant=4194304")).status, 200);
+    let instances = plugin.stats().instances;
+    assert_eq!((instances.idle, instances.stopping), (2, 1));
     for _ in 0..4 {
-        sees_nothing(&plugin).await;
+        sees_nothing(&mut plugin);
     }
-    let records = stop(&plugin, Duration::from_millis(50)).await;
-    assert_eq!(ends(records).len(), 3);
+    assert_eq!(ends(plugin.stop(Duration::from_millis(50)).instances).len(), 3);
 }
 
-#[tokio::test]
-async fn what_is_idle_beyond_min_goes_when_its_time_is_up() {
-    let (runtime, clock) = still_runtime();
+/// So many calls at a time, each of which needs an instance of its own.
+fn all_busy(plugin: &mut Plugin, calls: usize) {
+    let answers = plugin.send_all((0..calls).map(|_| misbehaving("sleep=20")));
+    assert!(answers.iter().all(|answer| answer.failures.is_empty()), "{answers:?}");
+}
+
+#[test]
+fn what_is_idle_beyond_min_goes_when_its_time_is_up() {
     let idle = Duration::from_secs(60);
-    let fixture = Fixture { surplus: 2, idle, ..hostile("tell") };
-    let plugin = fixture.load(&runtime).await.expect("loads");
-    all_busy(&plugin, &clock, 3).await;
+    let mut plugin = told("tell").instances_between(1, 3, idle).pace(0).load().expect("loads");
+    all_busy(&mut plugin, 3);
     assert_eq!(plugin.stats().instances.idle, 3);
 
-    clock.advance(idle.saturating_sub(Duration::from_nanos(1)));
-    call(&plugin).await;
-    settle().await;
+    plugin.advance(idle - Duration::from_nanos(1));
+    serves(&mut plugin);
     assert_eq!(plugin.stats().instances.idle, 3, "a moment too early");
 
-    clock.advance(Duration::from_nanos(1));
+    plugin.advance(Duration::from_nanos(1));
     let mut gone = BTreeSet::new();
-    for _ in 0..2 {
-        let record = plugin.records.next().await;
+    for record in plugin.take_ended() {
         assert_eq!((record.reason, record.outcome), (StopReason::ScaleIn, StopOutcome::Failed));
         assert!(record.error.is_some_and(|error| error.contains("phase Stopping, reason Some(ScaleIn)")));
         gone.insert(record.instance);
     }
     let stays: Vec<u64> = (0..3).filter(|number| !gone.contains(number)).collect();
-    assert_eq!((plugin.instances(), plugin.stats().stores_live), (stays.clone(), 1));
-    sees_nothing(&plugin).await;
+    assert_eq!((stays.len(), plugin.instances(), plugin.stats().stores_live), (1, stays.clone(), 1));
+    sees_nothing(&mut plugin);
 
-    clock.advance(10 * idle);
-    settle().await;
-    assert_eq!((plugin.instances(), plugin.records.take().len()), (stays, 0), "min stays");
+    plugin.advance(10 * idle);
+    assert_eq!((plugin.instances(), plugin.take_ended().len()), (stays, 0), "min stays");
 }
 
-/// Let everything run that can. (These tests have one thread.)
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// So many calls at a time, each of which needs an instance of its own.
-async fn all_busy(plugin: &Loaded, clock: &StillClock, calls: usize) {
-    let time_goes_on = async {
-        while plugin.stats().instances.busy < calls {
-            tokio::task::yield_now().await;
-        }
-        settle().await;
-        clock.advance(Duration::from_millis(20));
-    };
-    let calls = join_all((0..calls).map(|_| misbehave(plugin, "sleep=20")));
-    let (ends, ()) = tokio::join!(calls, time_goes_on);
-    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
-    settle().await;
-}
-
-#[tokio::test]
-async fn watching_over_a_surplus_keeps_no_plugin_alive() {
-    let (runtime, clock) = still_runtime();
-    let plugin = Fixture { surplus: 1, ..hostile("ok") }.load(&runtime).await.expect("loads");
-    all_busy(&plugin, &clock, 2).await;
+#[test]
+fn watching_over_a_surplus_keeps_no_plugin_alive() {
+    let setup = told("ok").instances_between(1, 2, Duration::from_secs(60)).pace(0);
+    let mut plugin = setup.load().expect("loads");
+    let mut beside = told("ok").load_beside(&plugin).expect("loads");
+    all_busy(&mut plugin, 2);
     assert_eq!(plugin.stats().instances.idle, 2, "there is a surplus");
-    let Loaded { plugin, records, .. } = plugin;
+    let name = Arc::clone(plugin.inner().name());
     drop(plugin);
-    assert!(records.are_final());
-    clock.advance(Duration::from_secs(3600));
-    settle().await;
-    assert_eq!(records.take().len(), 0);
+    beside.advance(Duration::ZERO);
+    assert_eq!(Arc::strong_count(&name), 1, "nothing is left of it that has its name");
+    beside.advance(Duration::from_secs(3_600));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_what_is_being_recycled_which_keeps_its_reason() {
-    let runtime = paused_runtime();
-    let plugin = Fixture { recycle: after_calls(2), ..hostile("sleep=60") }.load(&runtime).await.expect("loads");
+#[test]
+fn a_stop_waits_for_what_is_being_recycled_which_keeps_its_reason() {
+    let mut plugin = told("sleep=60").recycle(after_exchanges(2)).pace(0).load().expect("loads");
     for _ in 0..3 {
-        call(&plugin).await;
+        serves(&mut plugin);
     }
     assert_eq!(plugin.instances(), [0, 1]);
-    let records = stop(&plugin, Duration::from_secs(20)).await;
+    let stop = plugin.stop(Duration::from_secs(20));
     let completed = StopOutcome::Completed;
-    assert_eq!(ends(records), [(StopReason::Recycle, completed), (StopReason::Terminate, completed)]);
+    assert_eq!(ends(stop.instances), [(StopReason::Recycle, completed), (StopReason::Terminate, completed)]);
+    assert_eq!(stop.took, Duration::from_millis(60));
     assert_eq!((plugin.instances(), plugin.stats().stores_live), (vec![], 0));
 }
 
-#[tokio::test]
-async fn the_deadline_of_a_stop_holds_for_what_is_being_recycled() {
+#[test]
+fn the_deadline_of_a_stop_holds_for_what_is_being_recycled() {
+    let budget = Duration::from_millis(20);
     for how in ["sleep", "spin"] {
-        let plugin = Fixture { recycle: after_calls(2), ..hostile(how) }.load(&runtime(4)).await.expect("loads");
-        for _ in 0..3 {
-            call(&plugin).await;
-        }
-        let records = stop(&plugin, Duration::from_millis(100)).await;
-        assert!(records.iter().all(|record| record.overshoot < SLACK), "{records:?}");
+        let mut plugin = told(how).recycle(after_exchanges(2)).load().expect("loads");
+        plugin.run(async {
+            three_exchanges(plugin.inner()).await;
+            plugin.inner().stop(StopReason::Terminate, budget).await;
+        });
+        let records = plugin.take_ended();
+        assert!(records.iter().all(|record| record.overshoot < SLICE), "{records:?}");
         let overran = StopOutcome::Overran;
         assert_eq!(ends(records), [(StopReason::Recycle, overran), (StopReason::Terminate, overran)]);
         assert_eq!((plugin.instances(), plugin.stats().stores_live), (vec![], 0));
     }
 }
 
-#[tokio::test]
-async fn a_recycled_instance_is_abandoned_with_everything_else() {
-    let runtime = runtime(4);
-    let plugin = Fixture { recycle: after_calls(1), ..hostile("sleep") }.load(&runtime).await.expect("loads");
-    call(&plugin).await;
-    settle().await;
-    runtime.abandon();
-    let record = plugin.records.next().await;
+#[test]
+fn a_recycled_instance_is_abandoned_with_everything_else() {
+    let mut plugin = told("sleep").recycle(after_exchanges(1)).load().expect("loads");
+    serves(&mut plugin);
+    plugin.abandon();
+    let record = ended(&mut plugin);
     assert_eq!((record.instance, record.reason, record.outcome), (0, StopReason::Recycle, StopOutcome::Abandoned));
 }

@@ -1,8 +1,8 @@
 //! The seam through which time and randomness enter the runtime.
 //!
 //! Everything else in this crate asks an [`Environment`]; nothing reads a clock or the system's entropy by itself. A
-//! test harness can therefore run the very same code in virtual time, by passing a clock of its own, ticking the
-//! epoch by hand, seeding the random numbers, and letting time pass with what guests compute ([`Gauge`]).
+//! test harness can therefore run the very same code in virtual time, by passing a clock of its own, seeding the random
+//! numbers, and letting time pass, and the epoch go on, with what guests compute ([`Gauge`]).
 
 use std::fmt;
 use std::future::Future;
@@ -71,7 +71,7 @@ pub trait Clock: Send + Sync + 'static {
 pub enum Ticks {
     /// An OS thread of the runtime, once per period.
     Every(Duration),
-    /// Whoever holds the runtime, by calling [`crate::Runtime::tick`].
+    /// Whoever holds the runtime, by calling [`crate::Runtime::tick`]; and with a [`Gauge`], what guests compute.
     Manual,
 }
 

@@ -23,7 +23,7 @@ use crate::engine::Reservation;
 use crate::environment::{Environment, Moment};
 use crate::error::EndCause;
 use crate::exchange::Exchange;
-use crate::gauge::{self, Burning, Gauged};
+use crate::gauge::Gauged;
 use crate::grants::Grants;
 use crate::hooks::{Call, Configure, Exports, Functions};
 use crate::host::{Allowance, Guest, GuestLog, Inheritance, Left, LifecycleView, Snapshots};
@@ -74,7 +74,7 @@ pub(crate) struct Instance {
     store: Store<Guest>,
     functions: Functions,
     meter: Arc<Meter>,
-    gauged: Option<Gauged>,
+    gauged: Option<Arc<Gauged>>,
     limits: Limits,
     environment: Environment,
     halt: Arc<Halt>,
@@ -119,32 +119,31 @@ impl Template {
         let longest = if self.grants.background { body.max(memory) } else { body };
         store.set_hostcall_fuel(longest.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(MAX_HANDLES);
-        let ticked = meter.clone();
-        let sampled = self.environment.gauge.clone().filter(|gauge| gauge.sampling().is_some());
-        store.epoch_deadline_callback(move |guest| {
-            if let Some(gauge) = &sampled {
-                gauge.sample(&gauge::stack(&guest));
-            }
-            Ok(ticked.tick())
-        });
         let gauged = match &self.environment.gauge {
             Some(gauge) => {
                 let (gauge, clock) = (Arc::clone(gauge), Arc::clone(&self.environment.clock));
-                let gauged = Gauged::new(gauge, clock, Arc::clone(&self.name), number, self.tick, &mut store);
+                let gauged = Gauged::new(gauge, clock, Arc::clone(&self.name), number, &mut store);
                 Some(gauged.map_err(|error| EndCause::Refused { message: format!("{error:#}") })?)
             }
             None => None,
         };
+        let (ticked, burning) = (meter.clone(), gauged.clone());
+        store.epoch_deadline_callback(move |guest| {
+            if let Some(burning) = &burning {
+                burning.slice(guest, &ticked);
+            }
+            Ok(ticked.tick())
+        });
 
         // Start functions are guest code: they run on the budget of `configure`.
         meter.begin(budget, now, deadline);
         store.set_epoch_deadline(1);
         let limits = Within { meter: &meter, environment: &self.environment, deadline, halt: &self.halt };
-        let mut burning = gauged.as_ref().map(|gauged| gauged.begin(Hook::Configure, &mut store));
-        let made = limits.poll(self.pre.instantiate_async(&mut store), burning.as_mut()).await;
-        if let Some(burning) = burning {
-            burning.end(&store, &meter);
+        if let Some(gauged) = &gauged {
+            gauged.begin(Hook::Configure, &mut store);
         }
+        let made = limits.poll(self.pre.instantiate_async(&mut store), gauged.as_deref()).await;
+        let made = over(made, &store, &meter, gauged.as_deref());
         store.data_mut().requests.end_call();
         let instance = match made {
             Ok(Ok(instance)) => instance,
@@ -243,11 +242,12 @@ impl Instance {
         self.meter.begin(cpu, now, deadline);
         self.store.set_epoch_deadline(1);
         let limits = Within { meter: &self.meter, environment: &self.environment, deadline, halt: &self.halt };
-        let mut burning = self.gauged.as_ref().map(|gauged| gauged.begin(C::HOOK, &mut self.store));
-        let ended = limits.poll(call.run(&mut self.store, &self.functions), burning.as_mut()).await;
-        if let Some(burning) = burning {
-            burning.end(&self.store, &self.meter);
+        let gauged = self.gauged.as_deref();
+        if let Some(gauged) = gauged {
+            gauged.begin(C::HOOK, &mut self.store);
         }
+        let ended = limits.poll(call.run(&mut self.store, &self.functions), gauged).await;
+        let ended = over(ended, &self.store, &self.meter, gauged);
         self.store.data_mut().requests.end_call();
         self.store.data().log.end();
         let ended = match ended {
@@ -317,6 +317,15 @@ enum Cut {
     Abandoned,
 }
 
+impl From<&Cut> for Ended {
+    fn from(cut: &Cut) -> Self {
+        match cut {
+            Cut::Deadline => Self::Wall,
+            Cut::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
 /// What a call has to stay within.
 struct Within<'a> {
     meter: &'a Meter,
@@ -326,12 +335,11 @@ struct Within<'a> {
 }
 
 impl Within<'_> {
-    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then. One that
-    /// is done after the deadline is as good as dropped.
+    /// Poll a call until it is done, its deadline has come, or everything is abandoned. The call is dropped then.
     ///
     /// Whether it is too late is asked before the guest is resumed: when many guests compute on few threads, each is
     /// dropped on its next turn instead of getting one more tick.
-    async fn poll<F: Future>(self, call: F, mut burning: Option<&mut Burning<'_>>) -> Result<F::Output, Cut> {
+    async fn poll<F: Future>(self, call: F, gauged: Option<&Gauged>) -> Result<F::Output, Cut> {
         let Within { meter, environment: Environment { clock, .. }, deadline, halt } = self;
         let mut call = pin!(call);
         // Both are made when the call first waits: most calls never do, and pay nothing.
@@ -347,14 +355,13 @@ impl Within<'_> {
                 }
                 meter.resume();
             }
-            let polled = match &mut burning {
+            let polled = match gauged {
                 None => call.as_mut().poll(cx),
-                Some(burning) => burning.poll(call.as_mut(), cx),
+                Some(gauged) => gauged.poll(call.as_mut(), cx),
             };
-            let now = clock.now();
-            meter.pause(now);
+            meter.pause(clock.now());
             if let Poll::Ready(output) = polled {
-                return Poll::Ready(if meter.is_late(now) { Err(Cut::Deadline) } else { Ok(output) });
+                return Poll::Ready(Ok(output));
             }
             let alarm = alarm.get_or_insert_with(|| clock.sleep_until(deadline));
             if over.is_none() {
@@ -367,12 +374,20 @@ impl Within<'_> {
             Poll::Ready(Err(if halt.abandoned() { Cut::Abandoned } else { Cut::Deadline }))
         })
         .await;
-        if output.is_err() {
+        if let Err(cut) = &output {
             // Perhaps it was not its last poll that ended it.
-            meter.cut(clock.now());
+            meter.cut(clock.now(), cut.into());
         }
         output
     }
+}
+
+/// A call is over. One that was done after its deadline is as good as cut; that is judged once all of its time is known.
+fn over<T>(ended: Result<T, Cut>, store: &Store<Guest>, meter: &Meter, gauged: Option<&Gauged>) -> Result<T, Cut> {
+    if let Some(gauged) = gauged {
+        gauged.end(store, meter);
+    }
+    if ended.is_ok() && meter.is_late(meter.ended_at()) { Err(Cut::Deadline) } else { ended }
 }
 
 fn cut_cause(cut: Cut, limit: Duration) -> EndCause {

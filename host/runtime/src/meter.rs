@@ -18,7 +18,7 @@ use crate::environment::{Clock, Gauge, Moment};
 use crate::stats::{Late, Tally};
 use crate::sync;
 
-/// Why the epoch callback, or a host call that came too late, ended a call.
+/// Why a call was ended: by the epoch callback, by a host call that came too late, or by whoever polled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Ended {
@@ -126,6 +126,8 @@ impl Meter {
     }
 
     /// Begin a call at `began`, with `limit` of CPU time, to be over by `deadline`. Its first poll follows at once.
+    ///
+    /// Where there is a gauge no operating system takes the thread away, and CPU time is exact from the beginning.
     pub(crate) fn begin(&self, limit: Duration, began: Moment, deadline: Moment) {
         set(&self.limit, nanos(limit));
         set(&self.began, began.as_nanos());
@@ -135,6 +137,9 @@ impl Meter {
         set(&self.polled, began.as_nanos());
         self.is_first.store(true, Ordering::Relaxed);
         self.ended.store(0, Ordering::Relaxed);
+        if self.gauge.is_some() {
+            self.resume();
+        }
     }
 
     /// The call is about to be polled again.
@@ -155,9 +160,10 @@ impl Meter {
         set(&self.ended_at, now.as_nanos());
     }
 
-    /// The call is given up, at `now`.
-    pub(crate) fn cut(&self, now: Moment) {
+    /// The call is given up, at `now`, for this.
+    pub(crate) fn cut(&self, now: Moment, why: Ended) {
         set(&self.ended_at, now.as_nanos());
+        self.ended.store(why as u8, Ordering::Relaxed);
     }
 
     /// When the call ended, if it has.
@@ -233,23 +239,30 @@ impl Meter {
         Err(wasmtime::Error::msg("asked for after the deadline of the call"))
     }
 
-    /// Why the call was ended from inside, if it was.
+    /// Why the call was ended, if it was.
     pub(crate) fn ended(&self) -> Option<Ended> {
         [Ended::Cpu, Ended::Wall, Ended::Abandoned]
             .into_iter()
             .find(|ended| *ended as u8 == self.ended.load(Ordering::Relaxed))
     }
 
+    /// Why the call has to end now, if it has.
+    pub(crate) fn due(&self) -> Option<Ended> {
+        let now = self.clock.now();
+        if self.halt.abandoned() {
+            Some(Ended::Abandoned)
+        } else if now >= self.deadline() {
+            Some(Ended::Wall)
+        } else if get(&self.used).saturating_add(self.stretch(now)) >= get(&self.limit) {
+            Some(Ended::Cpu)
+        } else {
+            None
+        }
+    }
+
     /// The epoch callback: end the call, or let the other tasks of this worker thread run before it goes on.
     pub(crate) fn tick(&self) -> UpdateDeadline {
-        let now = self.clock.now();
-        let ended = if self.halt.abandoned() {
-            Ended::Abandoned
-        } else if now >= self.deadline() {
-            Ended::Wall
-        } else if get(&self.used).saturating_add(self.stretch(now)) >= get(&self.limit) {
-            Ended::Cpu
-        } else {
+        let Some(ended) = self.due() else {
             return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
         };
         self.ended.store(ended as u8, Ordering::Relaxed);

@@ -66,6 +66,9 @@ impl VirtualClock {
 
 /// Wake whoever has slept long enough; in the order of their moments, and of their coming.
 fn ring(mut state: MutexGuard<'_, State>) {
+    if state.sleepers.first_key_value().is_none_or(|((at, _), _)| *at > state.now) {
+        return;
+    }
     let after = (state.now.saturating_add(1), 0);
     let later = state.sleepers.split_off(&after);
     let due = std::mem::replace(&mut state.sleepers, later);

@@ -25,47 +25,28 @@ pub(crate) struct Driver {
     clock: Arc<VirtualClock>,
     idle: Arc<Idle>,
     log: Dispatch,
-    /// Whether there is always something that real time brings.
-    is_patient: bool,
 }
 
 impl Driver {
     /// An executor on this clock. What is logged meanwhile goes to `log`. If it is patient, what is run may wait for real time.
     pub(crate) fn new(clock: Arc<VirtualClock>, log: Dispatch, is_patient: bool) -> std::io::Result<Self> {
-        let idle = Arc::new(Idle { clock: Arc::clone(&clock), ..Idle::default() });
+        let idle = Arc::new(Idle { clock: Arc::clone(&clock), is_patient, ..Idle::default() });
         let parked = Arc::clone(&idle);
         let tokio = tokio::runtime::Builder::new_current_thread()
             // For the limit of a compilation, which takes real time.
             .enable_time()
             .on_thread_park(move || parked.on_park())
             .build()?;
-        Ok(Self { tokio, clock, idle, log, is_patient })
+        Ok(Self { tokio, clock, idle, log })
     }
 
-    /// Run this to its end.
+    /// Run this to its end. Where the driver is patient, what other threads do is waited for while nobody sleeps.
     ///
     /// # Panics
     /// If it waits for something that never comes, or for more than a week.
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {
-        self.drive(future, self.is_patient)
-    }
-
-    /// Begin this beside whatever is run later. What can happen of it now happens.
-    pub(crate) fn begin<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        let begun = self.tokio.spawn(future);
-        self.run(std::future::ready(()));
-        begun
-    }
-
-    /// Run something that other threads work on, too: while nobody sleeps, they are waited for.
-    pub(crate) fn run_with_others<F: Future>(&self, future: F) -> F::Output {
-        self.drive(future, true)
-    }
-
-    fn drive<F: Future>(&self, future: F, is_patient: bool) -> F::Output {
         let latest = Shared(Arc::clone(&self.clock)).now() + LONGEST;
         self.idle.latest.store(latest.as_nanos(), Ordering::Relaxed);
-        self.idle.is_patient.store(is_patient, Ordering::Relaxed);
         self.idle.is_stuck.store(false, Ordering::Relaxed);
         // What it has set off happens before this returns, as far as it can happen now.
         let mut future = pin!(async {
@@ -90,6 +71,13 @@ impl Driver {
         });
         tracing::dispatcher::with_default(&self.log, || self.tokio.block_on(main))
     }
+
+    /// Begin this beside whatever is run later. What can happen of it now happens.
+    pub(crate) fn begin<F: Future<Output: Send> + Send + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let begun = self.tokio.spawn(future);
+        self.run(std::future::ready(()));
+        begun
+    }
 }
 
 /// What happens when nothing can: time goes on.
@@ -99,7 +87,8 @@ struct Idle {
     /// What is run, and whether it has been woken since it was polled.
     main: Mutex<Option<Waker>>,
     is_woken: AtomicBool,
-    is_patient: AtomicBool,
+    /// Whether there is always something that real time brings.
+    is_patient: bool,
     is_stuck: AtomicBool,
     /// Whether it is over but for what can still happen now.
     is_settling: AtomicBool,
@@ -113,7 +102,7 @@ impl Default for Idle {
             clock: Arc::new(VirtualClock::new(Duration::ZERO)),
             main: Mutex::default(),
             is_woken: AtomicBool::new(true),
-            is_patient: AtomicBool::new(false),
+            is_patient: false,
             is_stuck: AtomicBool::new(false),
             is_settling: AtomicBool::new(false),
             latest: AtomicU64::new(0),
@@ -131,7 +120,7 @@ impl Idle {
             return self.wake_main();
         }
         let went_on = self.clock.skip(Moment::from_nanos(self.latest.load(Ordering::Relaxed)));
-        if !went_on && !self.is_patient.load(Ordering::Relaxed) {
+        if !went_on && !self.is_patient {
             self.is_stuck.store(true, Ordering::Relaxed);
             self.wake_main();
         }
@@ -163,6 +152,10 @@ mod tests {
     fn driver() -> (Driver, Shared) {
         let clock = Arc::new(VirtualClock::new(Duration::ZERO));
         (Driver::new(Arc::clone(&clock), Dispatch::none(), false).expect("starts"), Shared(clock))
+    }
+
+    fn patient() -> Driver {
+        Driver::new(Arc::new(VirtualClock::new(Duration::ZERO)), Dispatch::none(), true).expect("starts")
     }
 
     #[test]
@@ -220,8 +213,7 @@ mod tests {
 
     #[test]
     fn what_another_thread_does_is_waited_for() {
-        let (driver, _) = driver();
-        let sum = driver.run_with_others(async { tokio::task::spawn_blocking(|| 40 + 2).await.expect("it ends") });
+        let sum = patient().run(async { tokio::task::spawn_blocking(|| 40 + 2).await.expect("it ends") });
         assert_eq!(sum, 42);
     }
 }

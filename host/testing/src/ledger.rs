@@ -33,6 +33,8 @@ pub enum Fault {
     TrapAt(u64),
     /// Its time is up just before it asks the host for something for the n-th time, from 1.
     LateAt(u64),
+    /// So much time goes by just before it asks the host for something for the n-th time, from 1.
+    DelayAt(u64, Duration),
 }
 
 /// Units of fuel between two samples: few, since hooks are short; and a prime, so that loops do not keep step with it.
@@ -70,7 +72,8 @@ struct State {
     calls: Vec<Call>,
     /// For the next call of a hook; then for the one that runs.
     fault: Option<(Hook, Fault)>,
-    late_at: Option<u64>,
+    /// Before which of its host calls time goes by, and how much.
+    delay: Option<(u64, Duration)>,
     /// The hook that was called last.
     hook: Option<Hook>,
     /// How often guests were where.
@@ -131,12 +134,16 @@ impl Ledger {
 impl Gauge for Ledger {
     fn begin(&self, call: &GaugedCall<'_>) -> u64 {
         let mut state = self.state();
-        state.late_at = None;
+        state.delay = None;
         state.hook = Some(call.hook);
         match state.fault.take_if(|(hook, _)| *hook == call.hook) {
             Some((_, Fault::TrapAt(fuel))) => fuel,
             Some((_, Fault::LateAt(nth))) => {
-                state.late_at = Some(nth);
+                state.delay = Some((nth, TOO_LATE));
+                UNLIMITED
+            }
+            Some((_, Fault::DelayAt(nth, by))) => {
+                state.delay = Some((nth, by));
                 UNLIMITED
             }
             None => UNLIMITED,
@@ -151,9 +158,9 @@ impl Gauge for Ledger {
     }
 
     fn host_call(&self, nth: u64) {
-        let is_late = self.state().late_at.take_if(|at| *at == nth).is_some();
-        if is_late {
-            self.clock.pass(TOO_LATE);
+        let delay = self.state().delay.take_if(|(at, _)| *at == nth);
+        if let Some((_, by)) = delay {
+            self.clock.pass(by);
         }
     }
 

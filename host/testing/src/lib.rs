@@ -40,7 +40,7 @@ pub use error::SetupError;
 pub use exchange::{Answer, By, Request, Response};
 pub use ledger::{Call, Fault, Sample};
 pub use log::Line;
-pub use plugin::{Begun, Plugin, Stop};
+pub use plugin::{Begun, Plugin, Stop, Stopping, TakingOver};
 pub use replay::{Difference, Replayed};
 pub use setup::Setup;
 pub use sweep::{Faults, Place, Sweep};
@@ -54,6 +54,6 @@ pub use tidegate_runtime::grants::{BucketError, PublishError};
 pub use tidegate_runtime::metrics::{Kind, Label, Metric, Reading};
 pub use tidegate_runtime::outbound::OutboundError;
 pub use tidegate_runtime::{
-    CallError, Deferred, DrainRecord, EndCause, Hook, HookStats, Hooks, Limits, LoadError, PluginStats, Recycle,
-    StopOutcome, StopReason, StopRecord,
+    CallError, Deferred, DrainRecord, EndCause, HandOver, Hook, HookStats, Hooks, Limits, LoadError, PluginStats,
+    Recycle, Snapshot, StopOutcome, StopReason, StopRecord,
 };

@@ -1,33 +1,22 @@
 //! What is to be tested, and what surrounds it.
 
-use std::cell::RefCell;
+mod load;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidegate_runtime::environment::{Clock, Environment, Gauge, Randomness, Ticks};
 use tidegate_runtime::metrics::Metrics;
-use tidegate_runtime::{
-    Deferred, DrainRecord, Grant, Inspection, Instances, Isolation, Limits, PluginSpec, Recycle, Runtime,
-    RuntimeConfig, StopRecord,
-};
+use tidegate_runtime::{Deferred, Grant, Instances, Isolation, Limits, PluginSpec, Recycle};
 
-use crate::clock::{Shared, VirtualClock};
-use crate::driver::Driver;
 use crate::error::SetupError;
 use crate::exchange::{Request, Response};
-use crate::filter::{Filter, OnFailure, UpstreamScript};
-use crate::ledger::Ledger;
-use crate::log::Lines;
-use crate::plugin::Plugin;
-use crate::world::{Asked, Buckets, Outbox, Reachable, Reply, Servers, World};
+use crate::filter::{OnFailure, UpstreamScript};
+use crate::world::{Asked, Outbox, Reachable, Reply, World};
 
 /// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
 const EPOCH: u64 = 1_767_225_600;
-
-/// The tick of a gateway's engine.
-const TICK: Duration = Duration::from_millis(1);
 
 /// A plugin to be loaded, and what surrounds it: nothing is granted, everything else is as a gateway has it by default.
 ///
@@ -121,7 +110,7 @@ impl Setup {
             pace: 1,
             seed: 1,
             epoch: Duration::from_secs(EPOCH),
-            cache: default_cache(),
+            cache: load::default_cache(),
             patience: None,
             pass: Pass::Virtual,
         }
@@ -146,6 +135,19 @@ impl Setup {
     /// How many instances it has; one without this.
     pub fn instances(mut self, instances: usize) -> Self {
         self.spec.instances = Instances::fixed(instances);
+        self
+    }
+
+    /// So many instances, and up to `max` while calls would wait; those go again when nobody has needed them for so long.
+    pub fn instances_between(mut self, min: usize, max: usize, idle: Duration) -> Self {
+        self.spec.instances = Instances { min, max, idle };
+        self
+    }
+
+    /// Its state outlives its versions: a version takes over what the one before it leaves. One that is loaded with
+    /// [`Setup::load`] has nobody to take over from, and serves at once; the next one is loaded with [`Setup::load_beside`].
+    pub fn hand_over(mut self) -> Self {
+        self.spec.hand_over = true;
         self
     }
 
@@ -261,7 +263,8 @@ impl Setup {
     }
 
     /// Nanoseconds of virtual time per unit of fuel that a guest burns; 1 without this. Nearly every instruction is a unit,
-    /// so 1 is about what a fast processor does.
+    /// so 1 is about what a fast processor does. With 0 nothing that it computes takes time: time goes on with what the test
+    /// says and with what waits, and a plugin that computes without end is never stopped.
     pub fn pace(mut self, nanos: u64) -> Self {
         self.pace = nanos;
         self
@@ -346,100 +349,4 @@ impl Setup {
         self.pass = Pass::Real;
         self
     }
-
-    /// Compile it and look at it. What is compiled is what [`Setup::load`] wants, and takes from the cache.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is no plugin.
-    pub(crate) fn inspect(self) -> Result<Inspection, SetupError> {
-        let (_, environment) = self.environment(&Arc::new(VirtualClock::new(self.epoch)));
-        let component = self.component.read()?;
-        Ok(runtime(self.cache, environment)?.inspect(&component)?)
-    }
-
-    /// What its engine is made for, and what counts its fuel.
-    fn environment(&self, clock: &Arc<VirtualClock>) -> (Arc<Ledger>, Environment) {
-        let ledger = Ledger::new(Arc::clone(clock), self.pace, self.patience).sampled(self.pass == Pass::Sampled);
-        let ledger = Arc::new(ledger);
-        let randomness = Randomness::Seeded(self.seed);
-        let environment = match self.pass {
-            Pass::Real => Environment { randomness, ..Environment::real(TICK) },
-            Pass::Virtual | Pass::Sampled => Environment {
-                clock: Arc::new(Shared(Arc::clone(clock))),
-                ticks: Ticks::Manual,
-                randomness,
-                gauge: Some(Arc::clone(&ledger) as Arc<dyn Gauge>),
-            },
-        };
-        (ledger, environment)
-    }
-
-    /// Compile it, check it as a gateway does, and bring up its instances.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or a gateway would refuse the plugin: why.
-    ///
-    /// # Panics
-    /// In a test that is asynchronous: virtual time has an executor of its own, and a thread has one at most.
-    pub fn load(self) -> Result<Plugin, SetupError> {
-        assert!(
-            tokio::runtime::Handle::try_current().is_err(),
-            "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
-        );
-        let clock = Arc::new(VirtualClock::new(self.epoch));
-        let shared: Arc<dyn Clock> = Arc::new(Shared(Arc::clone(&clock)));
-        let (ledger, environment) = self.environment(&clock);
-        let Self { component, mut spec, mut world, .. } = self;
-        let component = component.read()?;
-        if self.any_bucket || !self.buckets.is_empty() {
-            let more = self.any_bucket.then(|| Arc::clone(&shared));
-            world.buckets = Some(Arc::new(Buckets::new(&self.buckets, &shared, more)));
-        }
-        if let Some((reachable, script)) = self.servers {
-            world.servers = Some(Arc::new(Servers::new(reachable, script, Arc::clone(&shared))));
-        }
-        let lines = Lines::default();
-        let driver = Driver::new(Arc::clone(&clock), lines.dispatch(), self.pass == Pass::Real)
-            .map_err(|error| SetupError::Machine(error.to_string()))?;
-        let runtime = runtime(self.cache, environment)?;
-        let (stops, drains) = (Arc::<Mutex<Vec<StopRecord>>>::default(), Arc::<Mutex<Vec<DrainRecord>>>::default());
-        let (stopped, drained) = (Arc::clone(&stops), Arc::clone(&drains));
-        spec.grants = world.grants();
-        spec.on_stopped = Arc::new(move |record| {
-            stopped.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
-        });
-        spec.on_drained = Arc::new(move |record| {
-            drained.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
-        });
-        let plugin = driver.run_with_others(runtime.load(spec, component))?;
-        let filter = Filter::new(plugin, self.on_failure, self.upstream, &self.upstreams, Arc::clone(&clock));
-        Ok(Plugin { driver, runtime, filter, clock, ledger, lines, world, stops, drains, requests: 0 })
-    }
-}
-
-/// Slots of an engine: enough for most plugins; more are had by a further one.
-const SLOTS: usize = 32;
-
-/// A runtime. Those of one thread share an engine, so that a test may load a plugin some thousand times.
-fn runtime(cache: Option<PathBuf>, environment: Environment) -> Result<Runtime, SetupError> {
-    thread_local! {
-        static FIRST: RefCell<Option<(Option<PathBuf>, Runtime)>> = const { RefCell::new(None) };
-    }
-    FIRST.with_borrow_mut(|first| {
-        let same = first.as_ref().filter(|(folder, _)| *folder == cache);
-        if let Some(runtime) = same.and_then(|(_, runtime)| runtime.beside(environment.clone())) {
-            return Ok(runtime);
-        }
-        let config = RuntimeConfig { slots: SLOTS, cache: cache.clone(), environment };
-        let runtime = Runtime::new(config).map_err(|error| SetupError::Machine(error.to_string()))?;
-        *first = Some((cache, runtime.clone()));
-        Ok(runtime)
-    })
-}
-
-/// `$XDG_CACHE_HOME/tidegate/testing`, or under `~/.cache`.
-fn default_cache() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
-    Some(caches.join("tidegate").join("testing"))
 }

@@ -134,9 +134,9 @@ struct Before {
 
 impl Before {
     fn of(plugin: &Plugin) -> Self {
-        let world = &plugin.world;
+        let world = &plugin.around.world;
         Self {
-            calls: plugin.ledger.len(),
+            calls: plugin.around.ledger.len(),
             publishes: world.outbox.as_ref().map_or(0, |outbox| outbox.failures.calls()),
             requests: world.servers.as_ref().map_or(0, |servers| servers.failures.calls()),
             buckets: world.buckets.as_ref().map_or(0, |buckets| buckets.failures.calls()),
@@ -145,7 +145,7 @@ impl Before {
 
     /// At how many places there can be one of these faults in what came after that.
     fn places(&self, plugin: &Plugin, faults: Faults) -> u64 {
-        let calls = plugin.ledger.since(self.calls);
+        let calls = plugin.around.ledger.since(self.calls);
         let first = |hook| calls.iter().find(|call| call.hook == hook).map(|call| call.used).unwrap_or_default();
         let now = Self::of(plugin);
         match faults {

@@ -80,6 +80,21 @@ fn visits_are_written_with_a_tick_and_the_rest_at_the_end() {
     assert_eq!(written(&plugin), ["visited: /a", "visited: /b"]);
 }
 
+// ANCHOR: tally
+#[test]
+fn tally_goes_on_counting_in_its_next_version() {
+    let setup = || Setup::new(components::sample("tally")).hand_over();
+    let mut old = setup().load().expect("it loads");
+    for _ in 0..3 {
+        old.send(Request::get("/"));
+    }
+    let mut new = setup().load_beside(&old).expect("it loads");
+    let handed_over = new.take_over(&old, Duration::from_secs(5));
+    assert_eq!((handed_over.left, handed_over.handed_over), (1, 1));
+    assert_eq!(new.send(Request::get("/")).forwarded_header("x-seen"), Some("4"));
+}
+// ANCHOR_END: tally
+
 #[test]
 fn tally_counts_and_ends_well_where_nobody_follows() {
     let mut plugin = Setup::new(components::sample("tally")).load().expect("it loads");

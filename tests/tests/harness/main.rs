@@ -7,7 +7,9 @@ mod conformance;
 mod examples;
 mod faults;
 mod replay;
+mod stops;
 mod time;
+mod versions;
 mod world;
 
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use tidegate_runtime::environment::Clock;
@@ -54,6 +54,8 @@ pub(crate) struct Servers {
     script: Script,
     clock: Arc<dyn Clock>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// With what had come of their bodies.
+    broken_off: Mutex<Vec<Asked>>,
     pub(crate) failures: Failures<OutboundError>,
 }
 
@@ -65,11 +67,16 @@ impl fmt::Debug for Servers {
 
 impl Servers {
     pub(crate) fn new(reachable: Reachable, script: Script, clock: Arc<dyn Clock>) -> Self {
-        Self { reachable, script, clock, asked: Arc::default(), failures: Failures::default() }
+        let broken_off = Mutex::default();
+        Self { reachable, script, clock, asked: Arc::default(), broken_off, failures: Failures::default() }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn broken_off(&self) -> Vec<Asked> {
+        self.broken_off.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What becomes of a request whose body is whole.
@@ -81,6 +88,37 @@ impl Servers {
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         reply
+    }
+}
+
+/// A request whose body is on its way: if it never is whole, it was broken off.
+struct Coming<'s> {
+    servers: &'s Servers,
+    asked: Option<Asked>,
+    body: BytesMut,
+}
+
+impl Coming<'_> {
+    async fn whole(mut self, mut body: Body) -> Result<Asked, OutboundError> {
+        while let Some(frame) = body.frame().await {
+            self.body.extend(frame?.into_data());
+        }
+        self.take().ok_or(OutboundError::ConnectionTerminated)
+    }
+
+    /// With what has come of its body; once.
+    fn take(&mut self) -> Option<Asked> {
+        let mut asked = self.asked.take()?;
+        asked.request.body = self.body.split().freeze();
+        Some(asked)
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.take() {
+            self.servers.broken_off.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        }
     }
 }
 
@@ -98,14 +136,15 @@ impl Outbound for Reach {
         let servers = Arc::clone(&self.0);
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
             let (scheme, authority) = (head.uri.scheme_str().unwrap_or("http"), head.uri.authority());
             let origin = format!("{scheme}://{}", authority.map_or("", |authority| authority.as_str()));
             let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-            let request = Request { method: head.method, target, headers: head.headers, body };
+            let request = Request { method: head.method, target, headers: head.headers, body: Bytes::new() };
+            let asked = Asked { origin, request };
+            let asked = Coming { servers: &servers, asked: Some(asked), body: BytesMut::new() }.whole(body).await?;
             let clock = Arc::clone(&servers.clock);
             let longest = timeouts.first_byte.unwrap_or(Duration::MAX);
-            let response = match servers.answer(Asked { origin, request }) {
+            let response = match servers.answer(asked) {
                 Reply::Now(response) => response,
                 Reply::Fails(error) => return Err(error),
                 Reply::After(after, response) if after <= longest => {
