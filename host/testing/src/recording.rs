@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-pub use self::read::{RecordingError, read, read_where};
+pub use self::read::{LONGEST_LINE, RecordingError, read, read_where};
 use crate::exchange::{Request, Response};
 
 /// The version of the format that is written, and the only one that is read.

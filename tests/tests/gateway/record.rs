@@ -1,17 +1,21 @@
 //! What a gateway keeps of its exchanges with `--record`, and what it does not keep.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tempfile::TempDir;
 use tidegate_testing::recording::{self, BodyEnd, Content, REDACTED, RecordedExchange, Refused};
 use tidegate_tests::client::{Client, get, post};
-use tidegate_tests::gateway::{ConfigFile, PluginTable, StartingGateway, TestGateway};
+use tidegate_tests::gateway::{ConfigFile, PluginTable, Signal, StartingGateway, TestGateway};
 use tidegate_tests::origin::{self, Origin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::secrets;
 
@@ -392,4 +396,88 @@ async fn of_an_exchange_whose_client_goes_away_in_the_middle_there_is_what_it_ha
     // How far it had come is the machine's business.
     let (sent, had) = (&exchange.upstream.as_ref().expect("it was asked").body, text(&answer.content));
     assert!(!had.is_empty() && text(&sent.content).starts_with(&had), "{} bytes", had.len());
+}
+
+/// Clients that ask for paths of their own, one after the other, until the gateway takes nothing more.
+struct Crowd {
+    answered: Arc<AtomicUsize>,
+    clients: JoinSet<Vec<String>>,
+}
+
+impl Crowd {
+    fn ask(gateway: &TestGateway) -> Self {
+        let (answered, mut clients) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        for number in 0..8 {
+            let (client, answered) = (gateway.client(), Arc::clone(&answered));
+            clients.spawn(async move {
+                let mut had = Vec::new();
+                loop {
+                    let target = format!("/{number}/{}", had.len());
+                    match client.try_send(get(&target, &[("x-origin", "body=hello")])).await {
+                        Ok(answer) if answer.status == 200 => had.push(target),
+                        _ => return had,
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { answered, clients }
+    }
+
+    /// They are well under way.
+    async fn is_busy(&self, gateway: &TestGateway) {
+        let busy = async || self.answered.load(Ordering::Relaxed) >= 500;
+        gateway.until("they have had answers", busy).await;
+    }
+
+    /// What has been answered.
+    async fn had(self) -> BTreeSet<String> {
+        self.clients.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+fn targets(exchanges: &[RecordedExchange]) -> BTreeSet<String> {
+    exchanges.iter().map(|exchange| exchange.request.target.clone()).collect()
+}
+
+#[tokio::test]
+async fn one_that_is_stopped_under_load_leaves_whole_lines_with_every_answer_that_somebody_had() {
+    let origin = Origin::start().await;
+    let recorded = Recorded::start(&through_stamp(&origin).await, &[]).await;
+    let crowd = Crowd::ask(&recorded.gateway);
+    crowd.is_busy(&recorded.gateway).await;
+    let path = recorded.path();
+    let ended = recorded.gateway.stop().await;
+    let text = written(&path);
+    assert!(text.ends_with("}\n"), "the end: {:?}", &text[text.len() - 50..]);
+    let exchanges = recording::read(&path).expect("it can be read");
+    assert!(crowd.had().await.is_subset(&targets(&exchanges)));
+    let said = &ended.log.with(&[("message", "recording ended")])[0];
+    assert_eq!(
+        (&said["recorded"], &said["dropped"], &said["unwritten"]),
+        (&json!(exchanges.len()), &json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn one_that_is_killed_leaves_whole_lines_but_for_the_last_and_the_next_one_goes_on_beside_them() {
+    let origin = Origin::start().await;
+    let config = through_stamp(&origin).await;
+    let mut recorded = Recorded::start(&config, &[]).await;
+    let crowd = Crowd::ask(&recorded.gateway);
+    crowd.is_busy(&recorded.gateway).await;
+    let path = recorded.path();
+    recorded.gateway.signal(Signal::KILL);
+    recorded.gateway.wait().await;
+    let had = crowd.had().await;
+    let before = recording::read(&path).expect("but for the last, its lines are whole");
+    // What waited to be written is lost; what was written is not.
+    assert!(!before.is_empty() && !had.is_empty());
+
+    let next = spawn(&config, &path, &[]).ready().await;
+    next.client().send(get("/next", &[("x-origin", "body=x")])).await;
+    next.stop().await;
+    let after = recording::read(&path).expect("it can be read");
+    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!(after.last().map(|last| last.request.target.as_str()), Some("/next"));
 }

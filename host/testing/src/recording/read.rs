@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{RecordedExchange, SCHEMA};
 
 /// The longest line that is read, bytes: a request and two responses, all of whose bytes JSON may write in six.
-const LONGEST_LINE: usize = 64 << 20;
+pub const LONGEST_LINE: usize = 64 << 20;
 
 /// Bytes of lines whose exchanges are in memory together: twice what a gateway keeps unless it is told otherwise.
 const MOST: usize = 512 << 20;
