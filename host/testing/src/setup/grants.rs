@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use tidegate_runtime::metrics::Metrics;
 use tidegate_runtime::{Deferred, Grant};
+use tidegate_topics::Pattern;
 
 use super::Setup;
 use crate::exchange::Response;
 use crate::world::{Asked, Outbox, Reply};
 
 impl Setup {
-    /// Grant it topics of the outbox. What it publishes is in [`Plugin::events`](crate::Plugin::events).
+    /// Grant it topics of the outbox: `audit.login`, `audit.*` or `audit.>`. What it publishes is in
+    /// [`Plugin::events`](crate::Plugin::events).
+    ///
+    /// # Panics
+    /// If one is no topic and no pattern, which a gateway's config would not take.
     pub fn outbox<'t>(mut self, topics: impl IntoIterator<Item = &'t str>) -> Self {
-        self.world.outbox = Some(Arc::new(Outbox::new(topics.into_iter().map(str::to_owned).collect())));
+        let pattern = |text: &str| Pattern::parse(text).unwrap_or_else(|wrong| panic!("{text:?}: {wrong}"));
+        self.world.outbox = Some(Arc::new(Outbox::new(topics.into_iter().map(pattern).collect())));
         self
     }
 
