@@ -28,6 +28,8 @@ enum Suite {
     Memory,
     /// How fast events are accepted, and what publishing costs a request
     Outbox,
+    /// What it costs to record, and whether the recorder keeps up
+    Recording,
     /// What the language of a plugin costs; only if it is named, because it takes their tools
     Languages,
 }

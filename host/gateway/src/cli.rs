@@ -399,6 +399,7 @@ mod tests {
             "plugin test audit.wasm --set name=x-a --only stop-idle --only memory",
             "plugin test --list",
             "plugin replay audit.wasm recording",
+            "plugin replay audit.wasm recording --config tidegate.toml --set name=x-a --secret token=abc --http-answer ok",
             "plugin replay audit.wasm recording --name audit --plugin-config {\"name\":\"x-a\"} --json",
             "plugin new visits",
             "plugin new visits --lang js --dir plugins/visits",
@@ -416,7 +417,7 @@ mod tests {
             "run --record recording --record-body 3MiB",
             "run --record recording --record-limit 1KiB",
             "run --record recording --record-redact not:a:name",
-            "plugin replay audit.wasm recording --plugin-config {",
+            "plugin replay audit.wasm",
         ] {
             let words = ["tidegate"].into_iter().chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).expect_err(line).exit_code(), 2);

@@ -93,6 +93,8 @@ impl Loss {
 /// What has become of exchanges so far.
 #[derive(Debug)]
 pub(crate) struct Counts {
+    /// Taken and neither written nor dropped so far.
+    waiting: AtomicU64,
     kept: AtomicU64,
     bytes: AtomicU64,
     dropped: [AtomicU64; Loss::ALL.len()],
@@ -144,11 +146,14 @@ impl Recorder {
 
     /// Hand an exchange over to be written.
     fn keep(&self, draft: Box<Draft>) {
-        match self.queue.try_send(Message::Exchange(draft)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.counts.dropped(Loss::Queue),
-            Err(TrySendError::Disconnected(_)) => self.counts.dropped(Loss::Closed),
-        }
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        let loss = match self.queue.try_send(Message::Exchange(draft)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => Loss::Queue,
+            Err(TrySendError::Disconnected(_)) => Loss::Closed,
+        };
+        self.counts.settled();
+        self.counts.dropped(loss);
     }
 
     /// Write everything that has been taken, and end. It waits for the disk: call it where that may be. Exchanges that
@@ -167,7 +172,18 @@ impl Recorder {
 
 impl Counts {
     fn new() -> Self {
-        Self { kept: AtomicU64::new(0), bytes: AtomicU64::new(0), dropped: Default::default(), told: Mutex::new(None) }
+        Self {
+            waiting: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            dropped: Default::default(),
+            told: Mutex::new(None),
+        }
+    }
+
+    /// Exchanges that have been taken and are still to be written.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Exchanges that have been written.
@@ -188,6 +204,11 @@ impl Counts {
     /// Exchanges that had an answer and were not written.
     pub(crate) fn lost(&self) -> u64 {
         Loss::ALL.into_iter().filter(|loss| *loss != Loss::Unanswered).map(|loss| self.lost_to(loss)).sum()
+    }
+
+    /// One does not wait any more.
+    fn settled(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn wrote(&self, bytes: usize) {
@@ -267,9 +288,9 @@ mod tests {
             exchange(&recorder, b"");
         }
         assert_eq!((recorder.counts.lost_to(Loss::Queue), recorder.counts.lost()), (3, 3));
-        assert_eq!(waiting.try_iter().count(), 2);
+        assert_eq!((recorder.counts.waiting(), waiting.try_iter().count()), (2, 2));
         exchange(&recorder, b"");
-        assert_eq!(recorder.counts.lost(), 3, "there is room again");
+        assert_eq!((recorder.counts.waiting(), recorder.counts.lost()), (3, 3), "there is room again");
         drop(waiting);
         exchange(&recorder, b"");
         assert_eq!((recorder.counts.lost_to(Loss::Closed), recorder.counts.lost()), (1, 4));

@@ -4,7 +4,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `event`, `topic` | what an event is, and which topics and patterns there are |
+//! | `event` | what an event is; topics and patterns are `tidegate_topics` |
 //! | `outbox` | the whole: opening it, publishing, flushing, closing |
 //! | `account` | how much is in it, and who may still put something in |
 //! | `store` | the file: schema, rows and their checksums, the lock |
@@ -30,10 +30,10 @@ mod shared;
 pub mod sink;
 pub mod status;
 mod store;
-pub mod topic;
 mod writer;
 
 pub use self::account::Limits;
 pub use self::delivery::Backoff;
 pub use self::outbox::{Delivery, MOST_AT_ONCE, Options, Outbox, PublishError, Publisher, SinkSpec};
 pub use self::store::{Durability, OpenError};
+pub use tidegate_topics as topic;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmparser::{KnownCustom, Name, Payload, ProducersSectionReader};
 
 use crate::contract::Hooks;
-use crate::grants::Needs;
+use crate::grants::{Grant, Needs};
 
 /// An import of a component and what it takes to satisfy it.
 #[derive(Debug, Clone)]
@@ -31,6 +31,21 @@ pub struct Inspection {
     pub toolchain: Vec<String>,
     /// Initial size of its linear memories together, bytes.
     pub memory: u64,
+}
+
+impl Inspection {
+    /// The grants that its imports need, each once, in the order of the imports.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Grant> {
+        let mut needs = Vec::new();
+        for import in &self.imports {
+            match &import.needs {
+                Needs::Grant(grant) if !needs.contains(grant) => needs.push(*grant),
+                _ => {}
+            }
+        }
+        needs
+    }
 }
 
 /// What only the bytes tell.

@@ -49,6 +49,12 @@ enum Found<'p> {
 }
 
 impl Redaction {
+    /// What stands in place of the secret of this name.
+    #[must_use]
+    pub fn instead_of(name: &str) -> String {
+        format!("[secret {name}]")
+    }
+
     /// For a plugin with these values.
     pub(crate) fn of(values: &Values) -> Self {
         Self::of_all([values])
@@ -58,7 +64,7 @@ impl Redaction {
     pub fn of_all<'v>(values: impl IntoIterator<Item = &'v Values>) -> Self {
         let mut patterns: BTreeMap<u8, Vec<Pattern>> = BTreeMap::new();
         for (name, secret) in values.into_iter().flat_map(|values| &values.secrets) {
-            let replacement: Arc<[u8]> = format!("[secret {name}]").into_bytes().into();
+            let replacement: Arc<[u8]> = Self::instead_of(name).into_bytes().into();
             let lines = secret.lines().map(str::trim).take(MAX_LINES).filter(|line| *line != secret.as_str());
             let texts = std::iter::once(secret.as_str()).chain(lines);
             for text in texts.flat_map(|text| text.as_bytes().chunks(PART)).filter(|text| text.len() >= SHORTEST) {

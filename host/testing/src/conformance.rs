@@ -35,7 +35,7 @@ mod trial;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::{Grant, Hook, Inspection, Needs};
+use tidegate_runtime::{Hook, Inspection};
 
 pub use self::finding::{Finding, Measure, Outcome, Problem, Report, Unit};
 use self::trial::Trial;
@@ -300,33 +300,10 @@ impl Kit {
         let setup = (self.setup)(self.component.clone());
         match self.grants {
             Granting::AsSetUp => setup,
-            Granting::AsImported => self.needs().into_iter().fold(setup, |setup, grant| self.grant(setup, grant)),
-        }
-    }
-
-    /// The grants that its imports need.
-    fn needs(&self) -> Vec<Grant> {
-        let mut needs = Vec::new();
-        for import in &self.inspection.imports {
-            match &import.needs {
-                Needs::Grant(grant) if !needs.contains(grant) => needs.push(*grant),
-                _ => {}
+            Granting::AsImported => {
+                let needs = self.inspection.needs().into_iter();
+                needs.fold(setup, |setup, grant| setup.grant(grant, &self.answer))
             }
-        }
-        needs
-    }
-
-    fn grant(&self, setup: Setup, grant: Grant) -> Setup {
-        match grant {
-            Grant::Outbox => setup.outbox([">"]),
-            Grant::Http => {
-                let answer = self.answer.clone();
-                setup.http_where(|_| true, move |_| answer.clone())
-            }
-            Grant::Kv => setup.kv_any(),
-            Grant::Config => setup.values(),
-            Grant::Metrics => setup.metrics(),
-            Grant::Background => setup.background(tidegate_runtime::Deferred::default()),
         }
     }
 

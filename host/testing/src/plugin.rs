@@ -206,6 +206,12 @@ impl Plugin {
         self.around.world.servers.as_ref().map(|servers| servers.broken_off()).unwrap_or_default()
     }
 
+    /// How often it has called its buckets, with or without success.
+    #[must_use]
+    pub fn bucket_calls(&self) -> u64 {
+        self.around.world.buckets.as_ref().map_or(0, |buckets| buckets.failures.calls())
+    }
+
     /// A bucket that it has been granted.
     ///
     /// # Panics

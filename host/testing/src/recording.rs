@@ -2,13 +2,14 @@
 //!
 //! A recording is a folder of files `exchanges-*.ndjson` with one exchange per line, in the order of their ends.
 
-use std::path::{Path, PathBuf};
+mod read;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+pub use self::read::{LONGEST_LINE, RecordingError, read, read_where};
 use crate::exchange::{Request, Response};
 
 /// The version of the format that is written, and the only one that is read.
@@ -16,9 +17,6 @@ pub const SCHEMA: u32 = 1;
 
 /// What stands in place of the value of a field that was not to be kept.
 pub const REDACTED: &str = "[redacted]";
-
-/// The longest line that is read, bytes: a request, two responses and what base64 adds.
-const LONGEST_LINE: usize = 64 << 20;
 
 /// An exchange of a gateway, with its client and with its upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,90 +182,6 @@ impl Content {
             }
         }
     }
-}
-
-/// Why a recording cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordingError {
-    /// The system says no.
-    #[error("{}: {problem}", path.display())]
-    Unreadable {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
-    /// There is no exchange.
-    #[error("{} has no files `exchanges-*.ndjson`", .0.display())]
-    Empty(PathBuf),
-    /// A line is none of this version.
-    #[error("{}:{line}: {problem}", file.display())]
-    Malformed {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
-/// Read a recording: a folder, or one of its files. The exchanges come in the order in which they began.
-///
-/// # Errors
-/// When a file cannot be read, or is none. The last line of a file may be broken off, as the end of a gateway may leave it.
-pub fn read(path: impl AsRef<Path>) -> Result<Vec<RecordedExchange>, RecordingError> {
-    let path = path.as_ref();
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| RecordingError::Unreadable { path: path.clone(), problem: error.to_string() }
-    };
-    let mut files = Vec::new();
-    if std::fs::metadata(path).map_err(unreadable(path))?.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(unreadable(path))? {
-            let entry = entry.map_err(unreadable(path))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("exchanges-") && name.ends_with(".ndjson") {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-    } else {
-        files.push(path.to_owned());
-    }
-    if files.is_empty() {
-        return Err(RecordingError::Empty(path.to_owned()));
-    }
-    let mut exchanges = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
-        read_lines(&file, &text, &mut exchanges)?;
-    }
-    exchanges.sort_by_key(|exchange| exchange.at_ms);
-    Ok(exchanges)
-}
-
-fn read_lines(file: &Path, text: &str, exchanges: &mut Vec<RecordedExchange>) -> Result<(), RecordingError> {
-    for (at, line) in text.split_inclusive('\n').enumerate() {
-        let malformed = |problem: String| RecordingError::Malformed { file: file.to_owned(), line: at + 1, problem };
-        let Some(whole) = line.strip_suffix('\n') else { return Ok(()) };
-        if whole.len() > LONGEST_LINE {
-            return Err(malformed(format!("longer than {LONGEST_LINE} bytes")));
-        }
-        let exchange: RecordedExchange = serde_json::from_str(whole).map_err(|error| malformed(error.to_string()))?;
-        if exchange.schema != SCHEMA {
-            return Err(malformed(format!("schema {}; this version reads {SCHEMA}", exchange.schema)));
-        }
-        // What cannot be sent again is told of here, and not when it is sent.
-        exchange.request.request().map_err(malformed)?;
-        if let Some(upstream) = &exchange.upstream {
-            upstream.response().map_err(malformed)?;
-        }
-        exchange.answer.body.content.bytes().map_err(malformed)?;
-        exchanges.push(exchange);
-    }
-    Ok(())
 }
 
 impl RecordedRequest {

@@ -1,5 +1,6 @@
 //! What is to be tested, and what surrounds it.
 
+mod grants;
 mod load;
 
 use std::path::{Path, PathBuf};
@@ -7,13 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidegate_runtime::metrics::Metrics;
-use tidegate_runtime::{Deferred, Grant, Instances, Isolation, Limits, PluginSpec, Recycle};
+use tidegate_runtime::{Instances, Isolation, Limits, PluginSpec, Recycle};
 
 use crate::error::SetupError;
 use crate::exchange::{Request, Response};
 use crate::filter::{OnFailure, UpstreamScript};
-use crate::world::{Asked, Outbox, Reachable, Reply, World};
+use crate::world::{Asked, Reachable, Reply, World};
 
 /// Midnight, 1 January 2026, UTC: when virtual time begins, unless a test says otherwise. Seconds since the Unix epoch.
 const EPOCH: u64 = 1_767_225_600;
@@ -38,6 +38,8 @@ pub struct Setup {
     /// Whether it has every other bucket, too.
     any_bucket: bool,
     servers: Option<(Reachable, ServerScript)>,
+    /// It is granted what it imports, and servers answer with this.
+    as_imported: Option<Response>,
     upstream: UpstreamScript,
     upstreams: Vec<String>,
     pace: u64,
@@ -67,12 +69,12 @@ enum Component {
 }
 
 impl Component {
-    fn read(self) -> Result<Vec<u8>, SetupError> {
+    /// What is in it, which is not there any more.
+    fn take(&mut self) -> Result<Vec<u8>, SetupError> {
         match self {
-            Self::Bytes(bytes) => Ok(bytes),
-            Self::File(file) => {
-                std::fs::read(&file).map_err(|error| SetupError::File { file, problem: error.to_string() })
-            }
+            Self::Bytes(bytes) => Ok(std::mem::take(bytes)),
+            Self::File(file) => std::fs::read(&*file)
+                .map_err(|error| SetupError::File { file: std::mem::take(file), problem: error.to_string() }),
         }
     }
 }
@@ -105,6 +107,7 @@ impl Setup {
             buckets: Vec::new(),
             any_bucket: false,
             servers: None,
+            as_imported: None,
             upstream: Arc::new(|_| Reply::Now(Response::new(200))),
             upstreams: vec!["main".to_owned()],
             pace: 1,
@@ -175,81 +178,6 @@ impl Setup {
         self
     }
 
-    /// Grant it topics of the outbox. What it publishes is in [`Plugin::events`].
-    pub fn outbox<'t>(mut self, topics: impl IntoIterator<Item = &'t str>) -> Self {
-        self.world.outbox = Some(Arc::new(Outbox::new(topics.into_iter().map(str::to_owned).collect())));
-        self
-    }
-
-    /// Grant it requests to these origins (`https://api.example.com`), and answer them with this.
-    pub fn http<'o, R: Into<Reply>>(
-        self,
-        origins: impl IntoIterator<Item = &'o str>,
-        answer: impl Fn(&Asked) -> R + Send + Sync + 'static,
-    ) -> Self {
-        let origins: Vec<String> = origins.into_iter().map(str::to_owned).collect();
-        self.http_where(move |origin| origins.iter().any(|granted| granted == origin), answer)
-    }
-
-    /// The same for every origin of which `is_granted` says so: it is asked with `https://api.example.com`, for instance.
-    pub fn http_where<R: Into<Reply>>(
-        mut self,
-        is_granted: impl Fn(&str) -> bool + Send + Sync + 'static,
-        answer: impl Fn(&Asked) -> R + Send + Sync + 'static,
-    ) -> Self {
-        self.servers = Some((Box::new(is_granted), Box::new(move |asked| answer(asked).into())));
-        self
-    }
-
-    /// Grant it a key-value bucket, empty at first.
-    pub fn kv(mut self, name: &str) -> Self {
-        self.buckets.push((name.to_owned(), None));
-        self
-    }
-
-    /// The same, whose entries live for so long.
-    pub fn kv_with_ttl(mut self, name: &str, ttl: Duration) -> Self {
-        self.buckets.push((name.to_owned(), Some(ttl)));
-        self
-    }
-
-    /// Grant it whatever bucket it opens; each is empty at first.
-    pub fn kv_any(mut self) -> Self {
-        self.any_bucket = true;
-        self
-    }
-
-    /// Grant it values by name, even if there are none.
-    pub fn values(mut self) -> Self {
-        self.world.values = true;
-        self
-    }
-
-    /// Grant it a value of its config by name.
-    pub fn value(mut self, key: &str, value: &str) -> Self {
-        self.world.config.insert(key.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Grant it a secret.
-    pub fn secret(mut self, name: &str, value: &str) -> Self {
-        self.world.secrets.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Grant it metrics. They are in [`Plugin::metrics`].
-    pub fn metrics(mut self) -> Self {
-        self.world.metrics = Some(Arc::new(Metrics::default()));
-        self
-    }
-
-    /// Let it put work off.
-    pub fn background(mut self, deferred: Deferred) -> Self {
-        self.world.background = true;
-        self.spec.deferred = deferred;
-        self
-    }
-
     /// What the upstream answers. Without this it answers every request with an empty 200.
     pub fn upstream<R: Into<Reply>>(mut self, answer: impl Fn(&Request) -> R + Send + Sync + 'static) -> Self {
         self.upstream = Arc::new(move |request| answer(request).into());
@@ -289,32 +217,10 @@ impl Setup {
         self
     }
 
-    /// The servers that it has been granted do this instead.
-    pub(crate) fn servers_answer(mut self, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        if let Some((_, answer)) = &mut self.servers {
-            *answer = Box::new(script);
-        }
-        self
-    }
-
     /// From this moment on every call comes too late: nobody waits any more for what it computes.
     pub(crate) fn patience(mut self, until: Instant) -> Self {
         self.patience = Some(until);
         self
-    }
-
-    /// What it has been granted.
-    pub(crate) fn grants(&self) -> Vec<Grant> {
-        let has_values = self.world.values || !self.world.config.is_empty() || !self.world.secrets.is_empty();
-        let all = [
-            (Grant::Outbox, self.world.outbox.is_some()),
-            (Grant::Http, self.servers.is_some()),
-            (Grant::Kv, self.any_bucket || !self.buckets.is_empty()),
-            (Grant::Config, has_values),
-            (Grant::Metrics, self.world.metrics.is_some()),
-            (Grant::Background, self.world.background),
-        ];
-        all.into_iter().filter(|(_, is_granted)| *is_granted).map(|(grant, _)| grant).collect()
     }
 
     /// How often it is ticked, if that has been said.

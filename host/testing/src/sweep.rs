@@ -139,7 +139,7 @@ impl Before {
             calls: plugin.around.ledger.len(),
             publishes: world.outbox.as_ref().map_or(0, |outbox| outbox.failures.calls()),
             requests: world.servers.as_ref().map_or(0, |servers| servers.failures.calls()),
-            buckets: world.buckets.as_ref().map_or(0, |buckets| buckets.failures.calls()),
+            buckets: plugin.bucket_calls(),
         }
     }
 

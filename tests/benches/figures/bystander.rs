@@ -75,8 +75,14 @@ impl Variant {
             hostile.display()
         );
         let plugins = vec![("stamp", "")];
-        let gateway =
-            Gateway::start(&Setup { plugins, access_log: false, upstream: origin.address(), more, pinned: false })?;
+        let gateway = Gateway::start(&Setup {
+            plugins,
+            access_log: false,
+            upstream: origin.address(),
+            more,
+            record: None,
+            pinned: false,
+        })?;
         let bystander = Paced {
             target: gateway.address(),
             path: "/",

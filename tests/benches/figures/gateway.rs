@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) upstream: SocketAddr,
     /// More of the config file.
     pub(crate) more: String,
+    /// Record, and keep so much of each body.
+    pub(crate) record: Option<&'static str>,
     /// Keep it on [`CORE`].
     pub(crate) pinned: bool,
 }
@@ -34,7 +36,18 @@ pub(crate) struct Setup {
 pub(crate) struct Gateway {
     process: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+/// What a gateway says of its recording at its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recorded {
+    /// Exchanges that were written.
+    pub(crate) kept: u64,
+    /// Exchanges that were not.
+    pub(crate) dropped: u64,
+    /// What was written.
+    pub(crate) bytes: u64,
 }
 
 impl Gateway {
@@ -45,13 +58,22 @@ impl Gateway {
         let binary = binary();
         let binary = binary.to_str().context("a path that is not UTF-8")?;
         let mut command = if setup.pinned { machine::pinned(CORE, binary) } else { Command::new(binary) };
-        command.args(["run", "--config"]).arg(config).stdout(Stdio::piped()).stderr(File::create("/dev/null")?);
+        command.args(["run", "--config"]).arg(config).stdout(Stdio::piped());
+        match setup.record {
+            Some(body) => {
+                command.arg("--record").arg(folder.path().join("recording")).args(["--record-body", body]);
+                command.stderr(File::create(folder.path().join("log"))?);
+            }
+            None => {
+                command.stderr(File::create("/dev/null")?);
+            }
+        }
         let mut process = command.spawn().with_context(|| format!("cannot run {binary}"))?;
         let mut line = String::new();
         if let Some(stdout) = process.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let mut gateway = Self { process, address: ([127, 0, 0, 1], 0).into(), _folder: folder };
+        let mut gateway = Self { process, address: ([127, 0, 0, 1], 0).into(), folder };
         let listening = line.split("listening on ").nth(1).and_then(|rest| rest.split([',', '\n']).next());
         match listening.and_then(|address| address.trim().parse().ok()) {
             Some(address) => gateway.address = address,
@@ -72,6 +94,23 @@ impl Gateway {
 
     /// SIGTERM, and the way it exits must be the clean one.
     pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// The same, and what it has recorded.
+    pub(crate) fn recorded(mut self) -> Result<Recorded> {
+        self.end()?;
+        let log = std::fs::read_to_string(self.folder.path().join("log"))?;
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let ended = lines.find(|line| line["message"] == "recording ended").context("it did not record")?;
+        let number = |name: &str| {
+            let number = ended.get(name).and_then(serde_json::Value::as_u64);
+            number.with_context(|| format!("no `{name}` in {ended}"))
+        };
+        Ok(Recorded { kept: number("recorded")?, dropped: number("dropped")?, bytes: number("bytes")? })
+    }
+
+    fn end(&mut self) -> Result<()> {
         let signalled = Command::new("kill").arg(self.process.id().to_string()).status()?;
         let asked = Instant::now();
         while asked.elapsed() < Duration::from_secs(30) {
@@ -98,7 +137,7 @@ impl Setup {
         let Self { access_log, upstream, more, .. } = self;
         let mut text = format!(
             "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\nlog.access = {access_log}\n\
-             [[upstream]]\nname = \"origin\"\ntargets = [\"http://{upstream}\"]\n"
+             log.format = \"json\"\n[[upstream]]\nname = \"origin\"\ntargets = [\"http://{upstream}\"]\n"
         );
         let mut names = Vec::new();
         for (number, (plugin, config)) in self.plugins.iter().enumerate() {

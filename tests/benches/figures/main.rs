@@ -10,6 +10,7 @@ mod gateway;
 mod languages;
 mod memory;
 mod outbox;
+mod recording;
 mod stops;
 mod throughput;
 
@@ -36,13 +37,14 @@ impl Effort {
 
 type Suite = fn(Effort) -> Result<()>;
 
-const SUITES: [(&str, Suite); 7] = [
+const SUITES: [(&str, Suite); 8] = [
     ("calls", calls::run),
     ("throughput", throughput::run),
     ("bystander", bystander::run),
     ("stops", stops::run),
     ("memory", memory::run),
     ("outbox", outbox::run),
+    ("recording", recording::run),
     ("languages", languages::run),
 ];
 
@@ -57,8 +59,8 @@ fn main() -> Result<()> {
             name => match SUITES.iter().find(|(suite, _)| *suite == name) {
                 Some(suite) => wanted.push(*suite),
                 None => bail!(
-                    "no suite is called `{name}`: there are calls, throughput, bystander, stops, memory, outbox and \
-                     languages"
+                    "no suite is called `{name}`: there are calls, throughput, bystander, stops, memory, outbox, \
+                     recording and languages"
                 ),
             },
         }

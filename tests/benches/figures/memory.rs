@@ -169,8 +169,14 @@ async fn idle(effort: Effort) -> Result<()> {
         ("stamp, journal and stubborn, after traffic", all.get(..3).unwrap_or(&[]).to_vec(), true),
     ] {
         table::progress(format_args!("memory: {what}"))?;
-        let setup =
-            Setup { plugins, access_log: false, upstream: origin.address(), more: String::new(), pinned: false };
+        let setup = Setup {
+            plugins,
+            access_log: false,
+            upstream: origin.address(),
+            more: String::new(),
+            record: None,
+            pinned: false,
+        };
         let gateway = Gateway::start(&setup)?;
         if traffic {
             let measure = Duration::from_secs(effort.pick(5, 1));

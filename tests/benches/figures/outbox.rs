@@ -114,6 +114,7 @@ async fn latency(effort: Effort) -> Result<()> {
         access_log: false,
         upstream: origin.address(),
         more: routes(folder.path())?,
+        record: None,
         pinned: false,
     };
     let gateway = Gateway::start(&setup)?;

@@ -87,6 +87,7 @@ impl Variant {
             access_log: self.access_log,
             upstream: load.target,
             more: String::new(),
+            record: None,
             pinned: true,
         })?;
         let load = Load { target: gateway.address(), ..load };

@@ -17,6 +17,7 @@ mod outbound;
 mod outbox;
 mod record;
 mod reload;
+mod replay;
 mod secrets;
 mod signals;
 mod sinks;

@@ -1,31 +1,32 @@
-//! What a gateway keeps of its exchanges with `--record`, what it does not keep, and what a plugin makes of it once
-//! more.
+//! What a gateway keeps of its exchanges with `--record`, and what it does not keep.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
-use tidegate_testing::Setup;
-use tidegate_testing::recording::{self, BodyEnd, Content, REDACTED, RecordedExchange, RecordedResponse, Refused};
+use tidegate_testing::recording::{self, BodyEnd, Content, REDACTED, RecordedExchange, Refused};
 use tidegate_tests::client::{Client, get, post};
-use tidegate_tests::components;
-use tidegate_tests::gateway::{ConfigFile, PluginTable, StartingGateway, TestGateway, tidegate};
+use tidegate_tests::gateway::{ConfigFile, PluginTable, Signal, StartingGateway, TestGateway};
 use tidegate_tests::origin::{self, Origin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::secrets;
 
 /// A gateway that records, and where.
-struct Recorded {
-    gateway: TestGateway,
+pub(super) struct Recorded {
+    pub(super) gateway: TestGateway,
     folder: TempDir,
 }
 
 impl Recorded {
-    async fn start(config: &ConfigFile, arguments: &[&str]) -> Self {
+    pub(super) async fn start(config: &ConfigFile, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let gateway = spawn(config, &folder.path().join("recording"), arguments).ready().await;
         Self { gateway, folder }
@@ -41,7 +42,7 @@ impl Recorded {
     }
 
     /// The same, and where it is.
-    async fn stop(self) -> (TempDir, Vec<RecordedExchange>) {
+    pub(super) async fn stop(self) -> (TempDir, Vec<RecordedExchange>) {
         let path = self.path();
         let ended = self.gateway.stop().await;
         let exchanges = recording::read(path).expect("it can be read");
@@ -397,107 +398,86 @@ async fn of_an_exchange_whose_client_goes_away_in_the_middle_there_is_what_it_ha
     assert!(!had.is_empty() && text(&sent.content).starts_with(&had), "{} bytes", had.len());
 }
 
-/// What a gateway records on a route with `stamp` and on one with `api-key`.
-async fn some_exchanges() -> (TempDir, Vec<RecordedExchange>) {
+/// Clients that ask for paths of their own, one after the other, until the gateway takes nothing more.
+struct Crowd {
+    answered: Arc<AtomicUsize>,
+    clients: JoinSet<Vec<String>>,
+}
+
+impl Crowd {
+    fn ask(gateway: &TestGateway) -> Self {
+        let (answered, mut clients) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        for number in 0..8 {
+            let (client, answered) = (gateway.client(), Arc::clone(&answered));
+            clients.spawn(async move {
+                let mut had = Vec::new();
+                loop {
+                    let target = format!("/{number}/{}", had.len());
+                    match client.try_send(get(&target, &[("x-origin", "body=hello")])).await {
+                        Ok(answer) if answer.status == 200 => had.push(target),
+                        _ => return had,
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { answered, clients }
+    }
+
+    /// They are well under way.
+    async fn is_busy(&self, gateway: &TestGateway) {
+        let busy = async || self.answered.load(Ordering::Relaxed) >= 500;
+        gateway.until("they have had answers", busy).await;
+    }
+
+    /// What has been answered.
+    async fn had(self) -> BTreeSet<String> {
+        self.clients.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+fn targets(exchanges: &[RecordedExchange]) -> BTreeSet<String> {
+    exchanges.iter().map(|exchange| exchange.request.target.clone()).collect()
+}
+
+#[tokio::test]
+async fn one_that_is_stopped_under_load_leaves_whole_lines_with_every_answer_that_somebody_had() {
     let origin = Origin::start().await;
-    let config = ConfigFile::before(origin.address())
-        .plugin(PluginTable::example("stamp").config("name = 'x-by'"))
-        .plugin(PluginTable::example("api-key").config("keys = ['sesame']"))
-        .route("/stamp", &["stamp"])
-        .route("/key", &["api-key"]);
-    let recorded = Recorded::start(&config, &[]).await;
-    let client = recorded.gateway.client();
-    for number in 0..5 {
-        client.get(&format!("/stamp/{number}")).await;
-        client.send(post("/stamp", &[("x-origin", "body=hello")], "hello")).await;
-        client.send(get("/key", &[("x-api-key", "sesame")])).await;
-        assert_eq!(client.get("/key").await.status, 401);
-    }
-    recorded.stop().await
+    let recorded = Recorded::start(&through_stamp(&origin).await, &[]).await;
+    let crowd = Crowd::ask(&recorded.gateway);
+    crowd.is_busy(&recorded.gateway).await;
+    let path = recorded.path();
+    let ended = recorded.gateway.stop().await;
+    let text = written(&path);
+    assert!(text.ends_with("}\n"), "the end: {:?}", &text[text.len() - 50..]);
+    let exchanges = recording::read(&path).expect("it can be read");
+    assert!(crowd.had().await.is_subset(&targets(&exchanges)));
+    let said = &ended.log.with(&[("message", "recording ended")])[0];
+    assert_eq!(
+        (&said["recorded"], &said["dropped"], &said["unwritten"]),
+        (&json!(exchanges.len()), &json!(0), &json!(0))
+    );
 }
 
 #[tokio::test]
-async fn what_a_gateway_has_recorded_goes_through_the_same_plugin_as_it_went() {
-    let (_folder, exchanges) = some_exchanges().await;
-    let of = |name: &str| -> Vec<RecordedExchange> {
-        exchanges.iter().filter(|exchange| exchange.plugins == [name]).cloned().collect()
-    };
-    let (stamped, keyed) = (of("stamp"), of("api-key"));
-    assert_eq!((stamped.len(), keyed.len()), (10, 10));
-    let replay = |setup: Setup, exchanges: Vec<RecordedExchange>| {
-        // It has a runtime of its own.
-        let replaying = tokio::task::spawn_blocking(move || setup.replay(&exchanges).expect("it loads").differences);
-        async move { replaying.await.expect("it does not panic") }
-    };
-    let stamp = |config: Value| Setup::new(components::plugin("stamp")).config(&config);
-    assert_eq!(replay(stamp(json!({ "name": "x-by" })), stamped.clone()).await, []);
-    // The key itself is not in the recording.
-    let api_key = Setup::new(components::plugin("api-key")).config(&json!({ "keys": [REDACTED] }));
-    assert_eq!(replay(api_key, keyed).await, []);
+async fn one_that_is_killed_leaves_whole_lines_but_for_the_last_and_the_next_one_goes_on_beside_them() {
+    let origin = Origin::start().await;
+    let config = through_stamp(&origin).await;
+    let mut recorded = Recorded::start(&config, &[]).await;
+    let crowd = Crowd::ask(&recorded.gateway);
+    crowd.is_busy(&recorded.gateway).await;
+    let path = recorded.path();
+    recorded.gateway.signal(Signal::KILL);
+    recorded.gateway.wait().await;
+    let had = crowd.had().await;
+    let before = recording::read(&path).expect("but for the last, its lines are whole");
+    // What waited to be written is lost; what was written is not.
+    assert!(!before.is_empty() && !had.is_empty());
 
-    let differences = replay(stamp(json!({ "name": "x-by", "value": "another" })), stamped).await;
-    assert_eq!(differences.len(), 10);
-    assert_eq!(differences[0].what, ["x-by is another, and was tidegate"]);
-}
-
-#[tokio::test]
-async fn the_command_tells_what_goes_differently_and_exits_with_3() {
-    let (folder, exchanges) = some_exchanges().await;
-    let (plugin, recording) = (components::plugin("stamp"), folder.path().join("recording"));
-    let (plugin, recording) = (plugin.display().to_string(), recording.display().to_string());
-    let replay = async |more: &[&str]| {
-        let arguments = [&["plugin", "replay", plugin.as_str(), recording.as_str(), "--name", "stamp"], more].concat();
-        tidegate(&arguments).await
-    };
-    let same = replay(&["--plugin-config", "{\"name\":\"x-by\"}"]).await;
-    assert_eq!((same.code, same.stdout.as_str()), (Some(0), "10 exchanges: 10 went as they did, 0 differently\n"));
-
-    let other = replay(&["--plugin-config", "{\"name\":\"x-other\"}"]).await;
-    assert_eq!(other.code, Some(3), "{}", other.stderr);
-    let first = exchanges.iter().find(|exchange| exchange.plugins == ["stamp"]).expect("there are ten");
-    let said =
-        format!("GET /stamp/0 ({}): x-by is absent, and was tidegate; x-other is tidegate, and was absent", first.id);
-    assert!(other.stdout.starts_with(&said), "{}", other.stdout);
-    assert!(other.stdout.ends_with("10 exchanges: 0 went as they did, 10 differently\n"), "{}", other.stdout);
-
-    let json = replay(&["--plugin-config", "{\"name\":\"x-other\"}", "--json"]).await;
-    let said: Value = serde_json::from_str(&json.stdout).expect("it is JSON");
-    assert_eq!((json.code, &said["schema"], &said["exchanges"]), (Some(3), &json!(1), &json!(10)));
-    assert_eq!(said["differences"].as_array().map(Vec::len), Some(10));
-    assert_eq!(said["differences"][0]["what"][0], "x-by is absent, and was tidegate");
-
-    let audit = components::plugin("audit").display().to_string();
-    let refused = tidegate(&["plugin", "replay", &audit, &recording]).await;
-    assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("hint: `plugin replay` grants nothing"), "{}", refused.stderr);
-
-    let nowhere = folder.path().join("nowhere").display().to_string();
-    for arguments in [
-        ["plugin", "replay", plugin.as_str(), nowhere.as_str()],
-        ["plugin", "replay", nowhere.as_str(), recording.as_str()],
-        ["plugin", "replay", recording.as_str(), recording.as_str()],
-    ] {
-        let output = tidegate(&arguments).await;
-        assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{}", output.stderr);
-        assert!(output.stderr.starts_with("error: "), "{}", output.stderr);
-    }
-}
-
-#[tokio::test]
-async fn a_replay_compares_only_what_the_plugin_answered() {
-    let (_folder, mut exchanges) = some_exchanges().await;
-    exchanges.retain(|exchange| exchange.plugins == ["stamp"]);
-    let refused = RecordedResponse { status: 502, headers: Vec::new(), body: Default::default() };
-    for (exchange, why) in exchanges.iter_mut().zip([Refused::Upstream, Refused::Other, Refused::Plugin]) {
-        (exchange.answer, exchange.refused) = (refused.clone(), Some(why));
-    }
-    let setup = Setup::new(components::plugin("stamp")).config(&json!({ "name": "x-by" }));
-    let replayed = tokio::task::spawn_blocking(move || {
-        let replayed = setup.replay(&exchanges).expect("it loads");
-        (replayed.exchanges, replayed.not_compared, replayed.differences)
-    });
-    let (all, not_compared, differences) = replayed.await.expect("it does not panic");
-    assert_eq!((all, not_compared), (10, 2));
-    let [failed] = &differences[..] else { panic!("{differences:?}") };
-    assert_eq!(failed.what, ["status 200, and was 502"], "a failure of the plugin that does not come again is one");
+    let next = spawn(&config, &path, &[]).ready().await;
+    next.client().send(get("/next", &[("x-origin", "body=x")])).await;
+    next.stop().await;
+    let after = recording::read(&path).expect("it can be read");
+    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!(after.last().map(|last| last.request.target.as_str()), Some("/next"));
 }

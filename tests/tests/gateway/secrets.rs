@@ -1,6 +1,7 @@
 //! Values and secrets that are asked for by name, and where secrets must not show.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
@@ -13,6 +14,11 @@ const OTHER: &str = "-----BEGIN KEY-----\nMIIBVwIBADANBgkqhkiG9w0B\n-----END KEY
 
 /// A plugin with a value that it may ask for, and two secrets in files of this folder.
 pub(super) async fn config(folder: &Path) -> ConfigFile {
+    before(origin::nobody().await, folder)
+}
+
+/// The same before this upstream.
+pub(super) fn before(origin: SocketAddr, folder: &Path) -> ConfigFile {
     std::fs::write(folder.join("token"), format!("{SECRET}\n")).expect("written");
     std::fs::write(folder.join("key"), OTHER).expect("written");
     let secret = |name: &str| format!("{{ name = '{name}', file = '{}' }}", folder.join(name).display());
@@ -24,10 +30,7 @@ pub(super) async fn config(folder: &Path) -> ConfigFile {
         .grant("kv = ['main']")
         .grant("config = ['region', 'limits', 'loud']")
         .grant(&format!("secrets = [{}, {}]", secret("token"), secret("key")));
-    ConfigFile::before(origin::nobody().await)
-        .bucket(["name = 'main'", "kind = 'memory'"])
-        .plugin(keeper)
-        .route("/", &["keeper"])
+    ConfigFile::before(origin).bucket(["name = 'main'", "kind = 'memory'"]).plugin(keeper).route("/", &["keeper"])
 }
 
 pub(super) async fn told(client: &Client, op: &str, key: &str) -> (u16, String) {

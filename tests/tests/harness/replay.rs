@@ -96,6 +96,19 @@ fn a_recording_comes_back_as_it_was_written_and_one_that_is_broken_off_ends_befo
 }
 
 #[test]
+fn a_line_without_an_end_is_not_read_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("exchanges-1.ndjson");
+    let good = serde_json::to_string(&exchange(0)).expect("it is JSON") + "\n";
+    std::fs::write(&file, &good).expect("it is written");
+    // It has a hole: on the disk there is nothing of it.
+    let hole = std::fs::OpenOptions::new().write(true).open(&file).expect("it is there");
+    hole.set_len(1 << 36).expect("64 GiB of nothing");
+    let said = recording::read(&file).expect_err("it is too long").to_string();
+    assert!(said.ends_with("exchanges-1.ndjson:2: longer than 64 MiB"), "{said}");
+}
+
+#[test]
 fn what_is_no_recording_is_an_error_with_its_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = recording::read(folder.path()).expect_err("there is nothing");

@@ -6,6 +6,7 @@ mod dev;
 mod new;
 mod project;
 mod replay;
+mod stand_ins;
 mod subject;
 mod test;
 
@@ -50,7 +51,11 @@ pub enum PluginCommand {
     ///
     /// Reads what `tidegate run --record DIR` has kept, and sends the plugin the same requests at the same times, with an
     /// upstream that answers as it did. The plugin runs in virtual time, under the engine and the limits of a gateway:
-    /// nothing waits, and nothing leaves this process. What a gateway grants by its config, a plugin does not have here.
+    /// nothing waits, and nothing leaves this process. What it asks the outbox, buckets and servers for is not recorded, and
+    /// answered by stand-ins; secrets are not read.
+    ///
+    /// In the folder of a project or with --config it has the config, grants and limits of its table. A component without
+    /// either is granted whatever it imports, with the default limits.
     #[command(after_long_help = replay::AFTER_HELP)]
     Replay(ReplayArgs),
     /// Measure what each hook of the plugin costs: fuel, host calls, memory and time

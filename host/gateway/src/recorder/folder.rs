@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -112,6 +112,8 @@ impl Folder {
     }
 
     fn write(&mut self, line: &[u8], length: u64) -> io::Result<()> {
+        // Somebody has removed the file: what is written to it now is nowhere.
+        self.current.take_if(|current| current.file.metadata().is_ok_and(|about| about.nlink() == 0));
         if let Some(current) =
             self.current.take_if(|current| current.length > 0 && current.length + length > (self.limit / FILES).max(1))
         {
@@ -258,6 +260,21 @@ mod tests {
         drop(Folder::open(&path, 2_000).expect("nobody has it any more"));
         assert_eq!(files(&path).len(), 1, "files that are empty go");
         assert!(matches!(Folder::open(Path::new("/dev/null/x"), 2_000), Err(FolderError::Unusable { .. })));
+    }
+
+    #[test]
+    fn where_somebody_has_removed_the_file_there_is_another_and_no_folder_is_a_failure() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("recording");
+        let mut folder = Folder::open(&path, 2_000).expect("it can be used");
+        folder.append(&line(1)).expect("it is written");
+        for file in files(&path) {
+            std::fs::remove_file(file).expect("it is there");
+        }
+        folder.append(&line(2)).expect("it is written");
+        assert_eq!(lines(&path), ["2"]);
+        std::fs::remove_dir_all(&path).expect("it is there");
+        assert!(matches!(folder.append(&line(3)), Err(AppendError::Disk(Some(_)))));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
+use tidegate_testing::recording::LONGEST_LINE;
+
 use super::draft::Draft;
 use super::folder::{AppendError, Folder, FolderError};
 use super::{Counts, Loss};
@@ -32,19 +34,28 @@ pub(super) fn start(
 fn write(queue: &Receiver<Message>, mut folder: Folder, counts: &Counts) {
     let mut line = Vec::new();
     while let Ok(Message::Exchange(draft)) = queue.recv() {
-        let Some(exchange) = draft.into_recorded() else { continue };
-        line.clear();
-        if serde_json::to_writer(&mut line, &exchange).is_err() {
-            // Strings, numbers and lists always become JSON.
-            continue;
-        }
-        line.push(b'\n');
-        match folder.append(&line) {
-            Ok(()) => counts.wrote(line.len()),
-            Err(AppendError::Length) => counts.dropped(Loss::Length),
-            Err(AppendError::Disk(error)) => counts.dropped_because(Loss::Disk, error.as_ref()),
-        }
+        write_one(draft, &mut line, &mut folder, counts);
+        counts.settled();
         // One long exchange must not take its memory for ever.
         line.shrink_to(1 << 20);
+    }
+}
+
+fn write_one(draft: Box<Draft>, line: &mut Vec<u8>, folder: &mut Folder, counts: &Counts) {
+    let Some(exchange) = draft.into_recorded() else { return };
+    line.clear();
+    if serde_json::to_writer(&mut *line, &exchange).is_err() {
+        // Strings, numbers and lists always become JSON.
+        return;
+    }
+    if line.len() > LONGEST_LINE {
+        // Nobody could read it.
+        return counts.dropped(Loss::Length);
+    }
+    line.push(b'\n');
+    match folder.append(line) {
+        Ok(()) => counts.wrote(line.len()),
+        Err(AppendError::Length) => counts.dropped(Loss::Length),
+        Err(AppendError::Disk(error)) => counts.dropped_because(Loss::Disk, error.as_ref()),
     }
 }

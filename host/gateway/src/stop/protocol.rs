@@ -186,8 +186,10 @@ impl Stop {
             tracing::warn!("the recording could not be written out in time");
         }
         let counts = recorder.counts();
+        // Looked at first: what is written meanwhile is in both numbers then, and nothing is in neither.
+        let unwritten = counts.waiting();
         let (recorded, bytes, dropped) = (counts.kept(), counts.bytes(), counts.lost());
-        tracing::info!(recorded, bytes, dropped, "recording ended");
+        tracing::info!(recorded, bytes, dropped, unwritten, "recording ended");
     }
 
     /// Wait for `work`, but no longer than `share`, and not at all once a second signal has come.

@@ -47,8 +47,8 @@ pub(super) fn malformed(trial: &mut Trial<'_>) {
 /// Outbox, buckets and servers that fail, one after the other.
 pub(super) fn capabilities(trial: &mut Trial<'_>) {
     let granted = trial.kit.set_up().grants();
-    let troubles =
-        TROUBLES.iter().filter(|trouble| granted.contains(&trouble.of) && trial.kit.needs().contains(&trouble.of));
+    let needs = trial.kit.inspection().needs();
+    let troubles = TROUBLES.iter().filter(|trouble| granted.contains(&trouble.of) && needs.contains(&trouble.of));
     let troubles: Vec<&Trouble> = troubles.collect();
     if troubles.is_empty() {
         return trial.skip("it uses neither the outbox nor buckets nor servers nor deferred work");

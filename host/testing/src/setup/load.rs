@@ -37,9 +37,10 @@ impl Setup {
             tokio::runtime::Handle::try_current().is_err(),
             "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
         );
-        let around = self.surroundings()?;
+        let component = self.component.take()?;
         let is_held = self.spec.hand_over;
-        let plugin = self.load_in(around)?;
+        let (setup, around) = self.surroundings(&component)?;
+        let plugin = setup.load_in(component, around)?;
         if is_held {
             let opened = plugin.around.driver.run(plugin.filter.plugin.open());
             opened.map_err(tidegate_runtime::LoadError::Configure)?;
@@ -54,17 +55,18 @@ impl Setup {
     ///
     /// # Errors
     /// As [`Setup::load`].
-    pub fn load_beside(self, other: &Plugin) -> Result<Plugin, SetupError> {
-        self.load_in(other.around.clone())
+    pub fn load_beside(mut self, other: &Plugin) -> Result<Plugin, SetupError> {
+        let component = self.component.take()?;
+        self.load_in(component, other.around.clone())
     }
 
     /// Compile it and look at it. What is compiled is what [`Setup::load`] wants, and takes from the cache.
     ///
     /// # Errors
     /// When the file cannot be read, or is no plugin.
-    pub(crate) fn inspect(self) -> Result<Inspection, SetupError> {
+    pub(crate) fn inspect(mut self) -> Result<Inspection, SetupError> {
         let (_, environment) = self.environment(&Arc::new(VirtualClock::new(self.epoch)));
-        let component = self.component.read()?;
+        let component = self.component.take()?;
         Ok(runtime(self.cache, environment)?.inspect(&component)?)
     }
 
@@ -86,15 +88,19 @@ impl Setup {
     }
 
     /// What surrounds a plugin that has nothing beside it.
-    fn surroundings(&mut self) -> Result<Surroundings, SetupError> {
+    fn surroundings(mut self, component: &[u8]) -> Result<(Self, Surroundings), SetupError> {
         let clock = Arc::new(VirtualClock::new(self.epoch));
-        let world = self.world(&(Arc::new(Shared(Arc::clone(&clock))) as Arc<dyn Clock>));
         let (ledger, environment) = self.environment(&clock);
         let lines = Lines::default();
         let driver = Driver::new(Arc::clone(&clock), lines.dispatch(), self.pass == Pass::Real)
             .map_err(|error| SetupError::Machine(error.to_string()))?;
         let runtime = runtime(self.cache.take(), environment)?;
-        Ok(Surroundings { driver: Arc::new(driver), runtime, clock, ledger, lines, world })
+        if let Some(answer) = self.as_imported.take() {
+            let needs = runtime.inspect(component)?.needs();
+            self = needs.into_iter().fold(self, |setup, grant| setup.grant(grant, &answer));
+        }
+        let world = self.world(&(Arc::new(Shared(Arc::clone(&clock))) as Arc<dyn Clock>));
+        Ok((self, Surroundings { driver: Arc::new(driver), runtime, clock, ledger, lines, world }))
     }
 
     fn world(&mut self, clock: &Arc<dyn Clock>) -> World {
@@ -109,9 +115,8 @@ impl Setup {
         world
     }
 
-    fn load_in(self, around: Surroundings) -> Result<Plugin, SetupError> {
-        let Self { component, mut spec, .. } = self;
-        let component = component.read()?;
+    fn load_in(self, component: Vec<u8>, around: Surroundings) -> Result<Plugin, SetupError> {
+        let Self { mut spec, .. } = self;
         let (stops, drains) = (Arc::<Mutex<Vec<StopRecord>>>::default(), Arc::<Mutex<Vec<DrainRecord>>>::default());
         let (stopped, drained) = (Arc::clone(&stops), Arc::clone(&drains));
         spec.grants = around.world.grants();

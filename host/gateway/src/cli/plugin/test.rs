@@ -2,7 +2,6 @@
 
 mod json;
 mod junit;
-mod subject;
 mod table;
 
 use std::path::PathBuf;
@@ -12,11 +11,11 @@ use clap::Args;
 use tidegate_testing::SetupError;
 use tidegate_testing::conformance::{CHECKS, Kit, PATIENCE};
 
-use self::subject::{Origin, Subject};
 use self::table::Live;
 use super::super::table::Table;
 use super::super::{Failure, print};
 use super::build::BuildError;
+use super::subject::{Origin, Subject, SurroundingArgs, request};
 use crate::config::nearest;
 use crate::stop::report::write_whole;
 
@@ -47,30 +46,18 @@ pub struct TestArgs {
     /// Do not build the plugin of a folder: test the component that is there
     #[arg(long)]
     pub no_build: bool,
-    /// Take config, grants and limits from the plugin's table in this file, which needs no routes
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Which plugin, if the file has several and their paths do not tell
     #[arg(long, value_name = "NAME", requires = "config")]
     pub name: Option<String>,
-    /// What `configure` gets, as a JSON object
-    #[arg(long, value_name = "JSON")]
-    pub plugin_config: Option<String>,
-    /// One key of what `configure` gets; the value is JSON, or else text
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// What the plugin gets for a secret; granted ones have a made-up value without this
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub secret: Vec<String>,
+    /// What surrounds it.
+    #[command(flatten)]
+    pub surrounding: SurroundingArgs,
     /// A field that every request has, so that the plugin lets it through
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     pub header: Vec<String>,
     /// Path and query of every request; without this they vary
     #[arg(long, value_name = "PATH")]
     pub path: Option<String>,
-    /// What servers answer, with status 200, that the plugin asks
-    #[arg(long, value_name = "TEXT", default_value = "{}")]
-    pub http_answer: String,
     /// What the plugin does may depend on the time of day and on random numbers
     #[arg(long)]
     pub may_vary: bool,
@@ -97,19 +84,22 @@ pub(super) fn test(args: &TestArgs) -> Result<u8, Failure> {
     if args.list {
         return list().map(|()| 0);
     }
-    let Subject { file, component, origin, setup, request, answer, grants_imports } = subject::read(args)?;
+    let request = request(args.path.as_deref().unwrap_or("/"), &args.header, None)?;
+    let origin = if args.no_build { Origin::File } else { Origin::Sources };
+    let Subject { file, component, origin, setup, answer, table } =
+        Subject::read(&args.plugin, args.name.as_deref(), &args.surrounding, origin)?;
     let failed = |text: &dyn std::fmt::Display, hint: Option<String>| {
         Failure::usage(format!("{}: {text}", file.display()), hint)
     };
     let kit = Kit::new(component, setup).map_err(|error| match error {
-        SetupError::Refused(error) if origin == Origin::Built => BuildError::no_plugin(&error).failure(),
+        SetupError::Refused(error) if origin == Origin::Sources => BuildError::no_plugin(&error).failure(),
         SetupError::Refused(error) => failed(&error, error.hint()),
         SetupError::Machine(problem) => Failure::gateway(problem),
         other @ SetupError::File { .. } => failed(&other, None),
     })?;
     let mut kit = kit.request(request).answer(answer).only(args.only.iter().cloned());
     kit = kit.patience(Duration::from_secs(args.patience));
-    if grants_imports {
+    if table.is_none() {
         kit = kit.grant_imports();
     }
     if args.may_vary {

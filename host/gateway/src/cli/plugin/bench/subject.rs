@@ -11,7 +11,8 @@ use tidegate_testing::{Request, Response, Setup};
 use super::BenchArgs;
 use crate::cli::Failure;
 use crate::cli::plugin::project::Project;
-use crate::cli::plugin::subject::{as_configured, request};
+use crate::cli::plugin::stand_ins::as_configured;
+use crate::cli::plugin::subject::request;
 use crate::plugins::read_component;
 
 /// What is measured.

@@ -1,4 +1,5 @@
-//! Topics, and patterns of topics.
+//! Topics of events, and patterns of topics: for the config, the outbox and the harness, so that a plugin under test may
+//! publish what it may in a gateway.
 //!
 //! A topic is words of letters, digits, `-` and `_`, separated by dots. In a pattern, `*` stands for exactly one word, and
 //! `>`, as the last one, for one or more.
