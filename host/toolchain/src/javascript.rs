@@ -63,6 +63,14 @@ impl JavaScript {
         Ok(Self { program })
     }
 
+    /// Shows where a script is no JavaScript. componentize-js says that it is none, and nothing else.
+    #[must_use]
+    pub fn check(&self, script: &Path) -> Command {
+        let mut node = Command::new("node");
+        node.current_dir(script.parent().unwrap_or(script)).arg("--check").arg(script.file_name().unwrap_or_default());
+        node
+    }
+
     /// Makes a component of a script, for a world of the contract in `wit`. It runs in the script's folder, and `wit` may be
     /// relative to that.
     #[must_use]

@@ -30,9 +30,14 @@ fn rust() {
 
 #[test]
 fn javascript() {
-    if let Some(project) = Project::in_javascript("js-visits") {
-        a_test_is_the_second(&project);
-    }
+    let Some(project) = Project::in_javascript("js-visits") else { return };
+    a_test_is_the_second(&project);
+
+    // The tools are there now, and so is what they say of a slip.
+    project.edit(|source| source + "let slip = ;\n");
+    let built = run(project.tidegate().args(["plugin", "build"]));
+    assert_eq!(built.code, Some(3), "{}", built.stderr);
+    assert!(built.stderr.contains("let slip = ;\n           ^"), "it is shown where: {}", built.stderr);
 }
 
 #[test]

@@ -16,6 +16,7 @@ const WORLD: &str = "own-plugin";
 pub(super) fn javascript(folder: &Path, out: &Path) -> Result<(), BuildError> {
     let tools = JavaScript::prepare(folder, &get).map_err(BuildError::tools)?;
     let script = folder.join(Language::JavaScript.source());
+    run(&mut tools.check(&script))?;
     run(&mut tools.componentize(&script, Path::new(CONTRACT), WORLD, out))
 }
 
