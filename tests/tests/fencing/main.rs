@@ -32,7 +32,11 @@ fn late(plugin: &Plugin) -> [u64; 2] {
 }
 
 fn overran(answer: &Answer) -> bool {
-    matches!(cause(answer), Some(EndCause::Wall { .. }))
+    cause(answer).is_some_and(is_overrun)
+}
+
+fn is_overrun(cause: &EndCause) -> bool {
+    matches!(cause, EndCause::Wall { .. })
 }
 
 /// What the calls of this hook that have ended have burned, in virtual time: a nanosecond for each unit of fuel.
@@ -89,30 +93,19 @@ fn whatever_a_guest_returns_late_is_dropped_by_the_last_unit_of_its_fuel() {
         let returns = |wall| {
             let mut plugin = told().limits(|limits| limits.wall = wall).load().expect("loads");
             let answer = plugin.send(misbehaving(how));
-            let in_time = !answer.failures.iter().any(|error| matches!(error.cause, EndCause::Wall { .. }));
-            (plugin, answer, in_time)
+            let is_late = answer.failures.iter().any(|error| error.hook == Hook::OnRequest && is_overrun(&error.cause));
+            (plugin, answer, is_late)
         };
         let first_call = |answer: &Answer| Duration::from_nanos(answer.calls[0].used.fuel);
         let needs = first_call(&returns(WALL).1);
-        // What is done by the very deadline is in time.
-        let (plugin, answer, _) = returns(needs);
-        assert!(
-            !answer.failures.iter().any(|error| error.hook == Hook::OnRequest && overran_for(&error.cause)),
-            "{how}"
-        );
-        drop(plugin);
-        let (plugin, answer, in_time) = returns(needs - NANOSECOND);
-        assert!(!in_time && answer.failures[0].hook == Hook::OnRequest, "{how}: {answer:?}");
-        assert!(!answer.is_from_plugin(), "{how}: {answer:?}");
+        assert!(!returns(needs).2, "{how}: what is done by the very deadline is in time");
+        let (plugin, answer, is_late) = returns(needs - NANOSECOND);
+        assert!(is_late && !answer.is_from_plugin(), "{how}: {answer:?}");
         assert_eq!(first_call(&answer), needs, "{how}: it has returned");
         let [returned, asked] = late(&plugin);
         assert!(returned >= 1 && asked == 0, "{how}");
         assert_eq!(plugin.stats().retired, returned, "{how}: its instance is gone, like that of every overrun");
     }
-}
-
-fn overran_for(cause: &EndCause) -> bool {
-    matches!(cause, EndCause::Wall { .. })
 }
 
 #[test]
@@ -135,7 +128,7 @@ fn a_configure_that_returns_late_refuses_the_plugin() {
     let needs = time_of(&loaded(WALL).expect("loads"), Hook::Configure);
     assert!(loaded(needs).is_ok());
     match loaded(needs - NANOSECOND).expect_err("late") {
-        SetupError::Refused(LoadError::Configure(error)) => assert!(overran_for(&error.cause), "{error}"),
+        SetupError::Refused(LoadError::Configure(error)) => assert!(is_overrun(&error.cause), "{error}"),
         error => panic!("{error}"),
     }
 }

@@ -33,10 +33,7 @@ impl Setup {
     /// # Panics
     /// In a test that is asynchronous: virtual time has an executor of its own, and a thread has one at most.
     pub fn load(mut self) -> Result<Plugin, SetupError> {
-        assert!(
-            tokio::runtime::Handle::try_current().is_err(),
-            "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
-        );
+        assert_is_synchronous();
         let component = self.component.take()?;
         let is_held = self.spec.hand_over;
         let (setup, around) = self.surroundings(&component)?;
@@ -55,7 +52,11 @@ impl Setup {
     ///
     /// # Errors
     /// As [`Setup::load`].
+    ///
+    /// # Panics
+    /// As [`Setup::load`].
     pub fn load_beside(mut self, other: &Plugin) -> Result<Plugin, SetupError> {
+        assert_is_synchronous();
         let component = self.component.take()?;
         self.load_in(component, other.around.clone())
     }
@@ -130,6 +131,13 @@ impl Setup {
         let filter = Filter::new(plugin, self.on_failure, self.upstream, &self.upstreams, Arc::clone(&around.clock));
         Ok(Plugin { around, filter, stops, drains, requests: 0 })
     }
+}
+
+fn assert_is_synchronous() {
+    assert!(
+        tokio::runtime::Handle::try_current().is_err(),
+        "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
+    );
 }
 
 /// A runtime. Those of one thread share an engine, so that a test may load a plugin some thousand times.
