@@ -73,7 +73,7 @@ fn what_is_there_is_tested_without_a_build() {
     let without = ["plugin", "test", "--no-build", "--only", "load"];
     let missing = run(project.tidegate().args(without));
     assert_eq!(missing.code, Some(2), "{}", missing.stderr);
-    assert!(missing.stderr.contains("hint: without `--no-build`, it is built"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("hint: `tidegate plugin build` makes it"), "{}", missing.stderr);
 
     let built = run(project.tidegate().args(["plugin", "build"]));
     assert_eq!(built.code, Some(0), "{}", built.stderr);
