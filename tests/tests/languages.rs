@@ -143,14 +143,14 @@ async fn it_watches_its_deadline(language: Language) {
     let setup = Setup::new(component).pace(0).limits(|limits| {
         *limits = Limits { shutdown: Duration::from_millis(4), ..languages::limits(language) };
     });
-    // The harness has an executor of its own, and a thread has one at most.
-    let stopped = std::thread::spawn(move || {
+    // The harness has an executor of its own.
+    let stopped = tokio::task::spawn_blocking(move || {
         let mut plugin = setup.load().expect("loads");
         let answer = plugin.send(Request::get("/"));
         assert!(answer.failures.is_empty(), "{answer:?}");
         plugin.stop(Duration::from_secs(1))
     });
-    let stop = stopped.join().expect("it is stopped");
+    let stop = stopped.await.expect("it is stopped");
     let [record] = &*stop.instances else { panic!("{stop:?}") };
     assert_eq!(record.outcome, StopOutcome::Failed, "{record:?}");
     assert!(record.error.as_ref().is_some_and(|error| error.contains("not written")), "{record:?}");

@@ -60,7 +60,13 @@ fn requests_that_come_at_once_wait_for_the_instance_and_all_have_answers() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "make this `#[test]`")]
-async fn an_asynchronous_test_is_told_what_to_be() {
+#[should_panic(expected = "Cannot start a runtime from within a runtime")]
+async fn a_test_that_is_a_task_is_told_that_it_has_an_executor_already() {
     drop(planted("none").load());
+}
+
+#[tokio::test]
+async fn beside_the_tasks_of_a_test_the_harness_works_as_it_does_alone() {
+    let answer = tokio::task::spawn_blocking(|| planted("none").load().expect("it loads").send(numbered(1)));
+    assert_eq!(answer.await.expect("it is answered").status, 200);
 }

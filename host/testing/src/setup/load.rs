@@ -31,9 +31,9 @@ impl Setup {
     /// When the file cannot be read, or a gateway would refuse the plugin: why.
     ///
     /// # Panics
-    /// In a test that is asynchronous: virtual time has an executor of its own, and a thread has one at most.
+    /// In a task of tokio's: virtual time has an executor of its own, and a thread has one at most. Make the test `#[test]`, or
+    /// do it within `tokio::task::spawn_blocking`.
     pub fn load(mut self) -> Result<Plugin, SetupError> {
-        assert_is_synchronous();
         let component = self.component.take()?;
         let is_held = self.spec.hand_over;
         let (setup, around) = self.surroundings(&component)?;
@@ -56,7 +56,6 @@ impl Setup {
     /// # Panics
     /// As [`Setup::load`].
     pub fn load_beside(mut self, other: &Plugin) -> Result<Plugin, SetupError> {
-        assert_is_synchronous();
         let component = self.component.take()?;
         self.load_in(component, other.around.clone())
     }
@@ -131,13 +130,6 @@ impl Setup {
         let filter = Filter::new(plugin, self.on_failure, self.upstream, &self.upstreams, Arc::clone(&around.clock));
         Ok(Plugin { around, filter, stops, drains, requests: 0 })
     }
-}
-
-fn assert_is_synchronous() {
-    assert!(
-        tokio::runtime::Handle::try_current().is_err(),
-        "a plugin is tested in virtual time, which has an executor of its own: make this `#[test]`, not `#[tokio::test]`"
-    );
 }
 
 /// A runtime. Those of one thread share an engine, so that a test may load a plugin some thousand times.
