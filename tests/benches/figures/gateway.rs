@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 use tidegate_tests::components;
+use tidegate_tests::load::{Load, Measured};
 
 use crate::machine;
 
@@ -90,6 +91,21 @@ impl Gateway {
 
     pub(crate) fn process(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Put it under load, and take its CPU time while that is measured.
+    pub(crate) async fn under(&self, load: Load) -> Result<(Measured, Duration)> {
+        let load = Load { target: self.address, ..load };
+        let cpu = async {
+            tokio::time::sleep(load.warm_up).await;
+            let before = machine::cpu_time(self.process())?;
+            tokio::time::sleep(load.measure).await;
+            anyhow::Ok(machine::cpu_time(self.process())?.saturating_sub(before))
+        };
+        let (measured, cpu) = tokio::join!(load.run(), cpu);
+        let (measured, cpu) = (measured?, cpu?);
+        ensure!(!measured.latencies.is_empty(), "no request was answered");
+        Ok((measured, cpu))
     }
 
     /// SIGTERM, and the way it exits must be the clean one.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tidegate_tests::load::{Load, Origin};
 
 use crate::gateway::{Gateway, Setup};
@@ -86,16 +86,7 @@ impl Variant {
             record: self.record,
             pinned: true,
         })?;
-        let load = Load { target: gateway.address(), ..load };
-        let cpu = async {
-            tokio::time::sleep(load.warm_up).await;
-            let before = machine::cpu_time(gateway.process())?;
-            tokio::time::sleep(load.measure).await;
-            anyhow::Ok(machine::cpu_time(gateway.process())?.saturating_sub(before))
-        };
-        let (measured, cpu) = tokio::join!(load.run(), cpu);
-        let (measured, cpu) = (measured?, cpu?);
-        ensure!(!measured.latencies.is_empty(), "{}: no request was answered", self.what);
+        let (measured, cpu) = gateway.under(load).await.context(self.what)?;
         let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
         self.rate.push(measured.rate);
         self.p50.push(micros(measured.quantile(0.5)));

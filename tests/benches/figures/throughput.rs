@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use tidegate_tests::load::{Load, Measured, Origin};
 
 use crate::gateway::{Gateway, Setup};
@@ -90,16 +90,7 @@ impl Variant {
             record: None,
             pinned: true,
         })?;
-        let load = Load { target: gateway.address(), ..load };
-        let cpu = async {
-            tokio::time::sleep(load.warm_up).await;
-            let before = machine::cpu_time(gateway.process())?;
-            tokio::time::sleep(load.measure).await;
-            anyhow::Ok(machine::cpu_time(gateway.process())?.saturating_sub(before))
-        };
-        let (measured, cpu) = tokio::join!(load.run(), cpu);
-        let (measured, cpu) = (measured?, cpu?);
-        ensure!(!measured.latencies.is_empty(), "{}: no request was answered", self.what);
+        let (measured, cpu) = gateway.under(load).await.context(self.what)?;
         self.figures.add(&measured, Some((cpu, load.measure)));
         gateway.stop()
     }
