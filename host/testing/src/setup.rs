@@ -243,14 +243,16 @@ impl Setup {
         self.spec.limits
     }
 
-    /// Note in which functions it burns its fuel: [`Plugin::samples`]. What it does and burns stays the same.
+    /// Note in which functions it burns its fuel: [`Plugin::samples`](crate::Plugin::samples). What it does and burns stays
+    /// the same.
     pub fn sampled(mut self) -> Self {
         self.pass = Pass::Sampled;
         self
     }
 
-    /// Run it on the engine of a gateway and by the clock of this machine, to see how long calls take: [`Plugin::stats`].
-    /// No fuel is counted, faults cannot be planned, and no two runs are the same. The test's own time is virtual as ever.
+    /// Run it on the engine of a gateway and by the clock of this machine, to see how long calls take:
+    /// [`Plugin::stats`](crate::Plugin::stats). No fuel is counted, faults cannot be planned, and no two runs are the same. The
+    /// test's own time is virtual as ever.
     pub fn in_real_time(mut self) -> Self {
         self.pass = Pass::Real;
         self
