@@ -8,6 +8,7 @@ use tidegate_runtime::{DrainRecord, HandOver, Phase, StopOutcome, StopReason, St
 use tokio::task::JoinHandle;
 
 use super::Plugin;
+
 /// How a plugin ended.
 #[derive(Debug, Clone)]
 pub struct Stop {
